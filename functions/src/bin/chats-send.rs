@@ -1,0 +1,46 @@
+//! `POST /api/v1/chats`: send a message to the model, for its price.
+
+use shared::{
+    Error,
+    api::{self, Call, SignedIn},
+    billing::Billing,
+    chats::{Conversation, Sent},
+    config::{BillingConfig, ModelConfig, TableConfig, TokenConfig},
+    domain::Message,
+    lambda::{self, BoxError},
+    model::Model,
+    sessions::Authenticator,
+    store::Store,
+};
+
+struct App {
+    authenticator: Authenticator,
+    conversation: Conversation,
+}
+
+impl AsRef<Authenticator> for App {
+    fn as_ref(&self) -> &Authenticator {
+        &self.authenticator
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    lambda::serve(
+        api::CHATS_SEND,
+        async |now| {
+            let store = Store::connect(&TableConfig::from_env()?).await;
+            let billing = Billing::new(store.clone(), BillingConfig::from_env()?);
+            Ok(App {
+                authenticator: Authenticator::start(store, TokenConfig::from_env()?, now).await,
+                conversation: Conversation::new(billing, Model::new(&ModelConfig::from_env()?)),
+            })
+        },
+        send,
+    )
+    .await
+}
+
+async fn send(app: &App, call: Call<SignedIn, Message>) -> Result<Sent, Error> {
+    app.conversation.send(&call.caller, call.input, call.now).await
+}

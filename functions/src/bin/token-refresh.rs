@@ -1,0 +1,41 @@
+//! `POST /api/v1/token/refresh` and `POST /api/v1/users/refresh`: trade a refresh token for the next pair of its session.
+
+use shared::{
+    Error,
+    api::{self, Call, Public, RefreshRequest},
+    auth::Signer,
+    config::{SigningConfig, TableConfig, TokenConfig},
+    lambda::{self, BoxError},
+    sessions::{Authenticator, Sessions, TokenPair},
+    store::Store,
+};
+
+struct App {
+    authenticator: Authenticator,
+    sessions: Sessions,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    lambda::serve(
+        api::TOKEN_REFRESH,
+        async |now| {
+            let store = Store::connect(&TableConfig::from_env()?).await;
+            let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
+            // Published before the keys are loaded, so that this function knows its own from the start.
+            let sessions = Sessions::start(store.clone(), signer, now).await;
+            let authenticator = Authenticator::start(store, TokenConfig::from_env()?, now).await;
+            Ok(App {
+                authenticator,
+                sessions,
+            })
+        },
+        refresh,
+    )
+    .await
+}
+
+async fn refresh(app: &App, call: Call<Public, RefreshRequest>) -> Result<TokenPair, Error> {
+    let grant = app.authenticator.refresh_grant(&call.input.refresh, call.now).await?;
+    app.sessions.refresh(&grant, call.now).await
+}

@@ -1,0 +1,4 @@
+//! The whole system on one machine: what `cargo run -p local` does, in parts that the tests use too.
+
+pub mod engine;
+pub mod template;

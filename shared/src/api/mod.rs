@@ -1,0 +1,340 @@
+//! The endpoint table: every endpoint is one typed constant, and everything else follows from it.
+//!
+//! A constant says what the endpoint is called, where it is, who may call it, what it reads and what it answers. A handler's signature
+//! comes from its types; `lambda::serve` enforces the rest. [`TABLE`] is the same without types, for what must agree with it: the
+//! binaries, the watch router, `template.yaml`, the events and the tests.
+
+mod chats;
+mod keys;
+mod system;
+mod users;
+
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    domain::{Caller, Timestamp},
+    error::Error,
+};
+
+pub use crate::domain::Method;
+
+pub use chats::{ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND};
+pub use keys::{KeySet, LIST as KEYS_LIST};
+pub use system::{HEALTH as SYSTEM_HEALTH, Health};
+pub use users::{
+    BALANCE as USERS_BALANCE, Balance, LIST as USERS_LIST, LOGIN as USERS_LOGIN, LOGOUT as USERS_LOGOUT, LoggedIn,
+    LoggedOut, PROFILE as USERS_PROFILE, Profile, REFRESH as TOKEN_REFRESH, REGISTER as USERS_REGISTER, RefreshRequest,
+    Registered, UserPageRequest,
+};
+
+/// Who may call an endpoint, as a type.
+pub trait Access {
+    /// What the handler learns of the caller.
+    type Caller;
+    /// The same as a value, for tests and documents.
+    const KIND: AccessKind;
+}
+
+/// Who may call an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessKind {
+    /// Anybody.
+    Public,
+    /// Whoever has a valid access token.
+    SignedIn,
+}
+
+/// Anybody may call.
+#[derive(Debug)]
+pub struct Public;
+impl Access for Public {
+    type Caller = ();
+    const KIND: AccessKind = AccessKind::Public;
+}
+
+/// Whoever has a valid access token may call.
+#[derive(Debug)]
+pub struct SignedIn;
+impl Access for SignedIn {
+    type Caller = Caller;
+    const KIND: AccessKind = AccessKind::SignedIn;
+}
+
+/// One call of an endpoint, as its handler gets it: authenticated and validated.
+#[derive(Debug)]
+pub struct Call<A: Access, I> {
+    /// Who calls.
+    pub caller: A::Caller,
+    /// What they want.
+    pub input: I,
+    /// When the request came in.
+    pub now: Timestamp,
+}
+
+/// What a request brings besides its caller.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The members of the JSON body; none if there was no body.
+    pub body: Value,
+    /// The query parameters, percent-decoded, in order.
+    pub query: &'a [(String, String)],
+    /// The path parameters, percent-decoded.
+    pub path: &'a BTreeMap<String, String>,
+}
+
+impl Parts<'_> {
+    /// The body as `T`, whose members should all be optional so that a missing one gets its own message.
+    ///
+    /// # Errors
+    /// Names the member that has the wrong type.
+    pub fn body<T: DeserializeOwned>(self) -> Result<T, Error> {
+        serde_path_to_error::deserialize(self.body).map_err(|error| {
+            let problem = error.inner().to_string();
+            // serde's text begins with the value that was sent, which is none of the answer's business.
+            let expected = problem
+                .rsplit_once("expected ")
+                .map_or("another value", |(_, expected)| expected);
+            Error::Malformed(format!("Member `{}` must be {expected}", error.path()).into())
+        })
+    }
+
+    /// The value of a query parameter.
+    ///
+    /// # Errors
+    /// If it is given more than once.
+    pub fn query(&self, name: &str) -> Result<Option<&str>, Error> {
+        let mut values = self.query.iter().filter(|(given, _)| given == name);
+        match (values.next(), values.next()) {
+            (Some(_), Some(_)) => Err(Error::Malformed(format!("Parameter `{name}` is given twice").into())),
+            (value, _) => Ok(value.map(|(_, value)| value.as_str())),
+        }
+    }
+}
+
+/// What an endpoint reads.
+pub trait Input: Sized {
+    /// Whether it reads a body. If not, a body is ignored.
+    const READS_BODY: bool;
+    /// Parses a request.
+    ///
+    /// # Errors
+    /// Says what cannot be used.
+    fn read(parts: Parts<'_>) -> Result<Self, Error>;
+}
+
+/// An endpoint that reads nothing.
+#[derive(Debug)]
+pub struct Nothing;
+impl Input for Nothing {
+    const READS_BODY: bool = false;
+    fn read(_parts: Parts<'_>) -> Result<Self, Error> {
+        Ok(Self)
+    }
+}
+
+/// What an endpoint answers: an outcome in domain terms that knows its form on the wire.
+pub trait Outcome {
+    /// The JSON body.
+    type Body: Serialize;
+    /// Renders it.
+    fn render(self) -> Self::Body;
+}
+
+/// What the `status` member of an endpoint's bodies says, where its document has one. The HTTP status is the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusMember {
+    /// `success` or `error`.
+    Word,
+    /// The HTTP status as text.
+    Number,
+    /// `An error occurred` when it failed.
+    Sentence,
+}
+
+impl StatusMember {
+    /// The value in an error body.
+    pub fn of_error(self, status: u16) -> Cow<'static, str> {
+        match self {
+            Self::Word => "error".into(),
+            Self::Number => status.to_string().into(),
+            Self::Sentence => "An error occurred".into(),
+        }
+    }
+}
+
+/// How long an answer may be kept by caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// It carries credentials or personal data.
+    Never,
+    /// Anybody may keep it for five minutes.
+    Public,
+}
+
+/// One endpoint: access `A`, input `I`, outcome `O`.
+#[derive(Debug)]
+pub struct Endpoint<A, I, O> {
+    /// The name of its binary, template resource (in camel case), event and tests: `<area>-<action>`.
+    pub name: &'static str,
+    /// Its method.
+    pub method: Method,
+    /// Its paths, without trailing slash; `{name}` stands for one segment.
+    pub paths: &'static [&'static str],
+    /// The status of success.
+    pub success: u16,
+    /// What `status` says in its bodies.
+    pub status_member: StatusMember,
+    /// What caches may do with its answers.
+    pub caching: Caching,
+    types: PhantomData<fn(A, I) -> O>,
+}
+
+impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
+    const fn new(name: &'static str, method: Method, paths: &'static [&'static str], success: u16) -> Self {
+        Self {
+            name,
+            method,
+            paths,
+            success,
+            status_member: StatusMember::Word,
+            caching: Caching::Never,
+            types: PhantomData,
+        }
+    }
+
+    const fn with_status_member(self, status_member: StatusMember) -> Self {
+        Self { status_member, ..self }
+    }
+
+    const fn with_caching(self, caching: Caching) -> Self {
+        Self { caching, ..self }
+    }
+
+    /// The endpoint without its types.
+    pub const fn entry(&self) -> Entry {
+        Entry {
+            name: self.name,
+            method: self.method,
+            paths: self.paths,
+            success: self.success,
+            access: A::KIND,
+            reads_body: I::READS_BODY,
+        }
+    }
+}
+
+/// An endpoint without its types.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// As [`Endpoint::name`].
+    pub name: &'static str,
+    /// As [`Endpoint::method`].
+    pub method: Method,
+    /// As [`Endpoint::paths`].
+    pub paths: &'static [&'static str],
+    /// As [`Endpoint::success`].
+    pub success: u16,
+    /// Who may call it.
+    pub access: AccessKind,
+    /// Whether it reads a body.
+    pub reads_body: bool,
+}
+
+/// Every endpoint.
+pub const TABLE: &[Entry] = &[
+    USERS_REGISTER.entry(),
+    USERS_LOGIN.entry(),
+    TOKEN_REFRESH.entry(),
+    USERS_LOGOUT.entry(),
+    USERS_LIST.entry(),
+    USERS_BALANCE.entry(),
+    USERS_PROFILE.entry(),
+    CHATS_SEND.entry(),
+    CHATS_LIST.entry(),
+    CHATS_GET.entry(),
+    SYSTEM_HEALTH.entry(),
+    KEYS_LIST.entry(),
+];
+
+/// The binary that answers what no endpoint answers.
+pub const FALLBACK: &str = "system-fallback";
+
+/// The path parameters of `path` if it matches `pattern`, where `{name}` stands for one non-empty segment.
+pub fn match_path(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let mut parameters = BTreeMap::new();
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(parameters),
+            (Some(wanted), Some(given)) => {
+                let name = wanted.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+                match name {
+                    Some(name) if !given.is_empty() => {
+                        parameters.insert(name.to_owned(), given.to_owned());
+                    }
+                    None if wanted == given => {}
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// What can be done with `path`: the methods of every endpoint there.
+pub fn methods_of(path: &str) -> Vec<Method> {
+    let here = TABLE
+        .iter()
+        .filter(|entry| entry.paths.iter().any(|pattern| match_path(pattern, path).is_some()));
+    let mut methods: Vec<_> = here.map(|entry| entry.method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_routes_are_unique() {
+        for (index, entry) in TABLE.iter().enumerate() {
+            assert!(!entry.paths.is_empty(), "{} has no path", entry.name);
+            for other in &TABLE[index + 1..] {
+                assert_ne!(entry.name, other.name);
+                let clash = entry.paths.iter().any(|path| other.paths.contains(path));
+                assert!(
+                    !(clash && entry.method == other.method),
+                    "{} and {} share a route",
+                    entry.name,
+                    other.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_stands_for_one_segment() {
+        let id = match_path("/api/v1/chats/{id}", "/api/v1/chats/x").unwrap();
+        assert_eq!(id["id"], "x");
+        for path in [
+            "/api/v1/chats",
+            "/api/v1/chats/",
+            "/api/v1/chats/x/y",
+            "/api/v1/chat/x",
+            "",
+        ] {
+            assert!(match_path("/api/v1/chats/{id}", path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_those_of_all_its_endpoints() {
+        assert_eq!(methods_of("/api/v1/chats"), [Method::Get, Method::Post]);
+        assert_eq!(methods_of("/api/v1/users/me"), [Method::Get]);
+        assert!(methods_of("/api/v1/nothing").is_empty());
+    }
+}

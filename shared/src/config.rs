@@ -1,0 +1,360 @@
+//! The environment variables of the functions: one struct a concern, read once at start-up.
+//!
+//! A function takes only the structs that it needs. A missing or unusable variable stops the start with a message that names it. Each
+//! has a parameter of the same meaning in `template.yaml`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::domain::Amount;
+
+/// A variable that is missing or cannot be used.
+#[derive(Debug)]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "environment variable {}: {}", self.variable, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Where everything is stored.
+#[derive(Debug, Clone)]
+pub struct TableConfig {
+    /// `TABLE_NAME`, required.
+    pub name: String,
+}
+
+impl TableConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            name: required("TABLE_NAME")?,
+        })
+    }
+}
+
+/// What tokens say and how long they live. All functions of a deployment share it.
+#[derive(Debug, Clone)]
+pub struct TokenConfig {
+    /// `TOKEN_ISSUER`, default `ai-chat-system`: the `iss` of every token.
+    pub issuer: String,
+    /// `TOKEN_AUDIENCE`, default `ai-chat-system`: the `aud` of every token.
+    pub audience: String,
+    /// `ACCESS_TOKEN_SECONDS`, default 360.
+    pub access_lifetime: Duration,
+    /// `REFRESH_TOKEN_SECONDS`, default 1800: also how long an unused session lasts.
+    pub refresh_lifetime: Duration,
+}
+
+impl TokenConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        // 30 days bounds how long the table keeps a retired public key.
+        let access = in_range("ACCESS_TOKEN_SECONDS", 360, 1..=2_592_000)?;
+        let refresh = in_range("REFRESH_TOKEN_SECONDS", 1_800, 1..=2_592_000)?;
+        if refresh < access {
+            return Err(ConfigError {
+                variable: "REFRESH_TOKEN_SECONDS",
+                problem: format!("{refresh} is shorter than ACCESS_TOKEN_SECONDS ({access})"),
+            });
+        }
+        Ok(Self {
+            issuer: optional("TOKEN_ISSUER").unwrap_or_else(|| "ai-chat-system".into()),
+            audience: optional("TOKEN_AUDIENCE").unwrap_or_else(|| "ai-chat-system".into()),
+            access_lifetime: Duration::from_secs(access),
+            refresh_lifetime: Duration::from_secs(refresh),
+        })
+    }
+}
+
+/// The secret that tokens are signed with. Prints as `[redacted]`.
+#[derive(Clone)]
+pub struct SigningConfig {
+    /// `SIGNING_SEED`, required: 32 bytes in base64, the Ed25519 seed (RFC 8032 section 5.1.5), or any other text of at least 32
+    /// characters, which is hashed to one (Secrets Manager can generate a text, but not bytes).
+    pub seed: [u8; 32],
+}
+
+impl fmt::Debug for SigningConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningConfig { seed: [redacted] }")
+    }
+}
+
+impl SigningConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable; never shows its value.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::parse(&required("SIGNING_SEED")?).map_err(|problem| ConfigError {
+            variable: "SIGNING_SEED",
+            problem: problem.into(),
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        use sha2::{Digest, Sha256};
+        let text = text.trim();
+        if let Ok(bytes) = STANDARD.decode(text)
+            && let Ok(seed) = bytes.try_into()
+        {
+            return Ok(Self { seed });
+        }
+        if text.len() < 32 {
+            return Err("must be 32 bytes in base64, or a random text of at least 32 characters");
+        }
+        // The text has its full entropy already; the prefix only keeps this use of it apart from any other.
+        let seed = Sha256::new()
+            .chain_update(b"ed25519 seed\0")
+            .chain_update(text)
+            .finalize();
+        Ok(Self { seed: seed.into() })
+    }
+}
+
+/// What a new account gets.
+#[derive(Debug, Clone)]
+pub struct AccountConfig {
+    /// `SIGNUP_TOKENS`, default 4000.
+    pub signup_grant: Amount,
+}
+
+impl AccountConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            signup_grant: amount("SIGNUP_TOKENS", 4_000)?,
+        })
+    }
+}
+
+/// What a chat costs and how its charge is kept safe.
+#[derive(Debug, Clone)]
+pub struct BillingConfig {
+    /// `MESSAGE_COST_TOKENS`, default 100.
+    pub message_cost: Amount,
+    /// `HOLD_LEASE_SECONDS`, default 60: after this an unsettled hold is given back. Must be longer than the chat function may run,
+    /// or the answer of a slow call is thrown away.
+    pub hold_lease: Duration,
+    /// `MAX_OPEN_HOLDS`, default 64: how many messages of one user may be in flight.
+    pub max_open_holds: u16,
+}
+
+impl BillingConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            message_cost: amount("MESSAGE_COST_TOKENS", 100)?,
+            hold_lease: Duration::from_secs(in_range("HOLD_LEASE_SECONDS", 60, 1..=3_600)?),
+            max_open_holds: in_range("MAX_OPEN_HOLDS", 64, 1..=1_000)?,
+        })
+    }
+}
+
+/// Which model answers.
+#[derive(Debug, Clone)]
+pub struct ModelConfig {
+    /// `MODEL_PROVIDER`, default `echo`.
+    pub provider: ProviderConfig,
+    /// `MODEL_TIMEOUT_MILLISECONDS`, default 20 000: after this the call fails and the hold is released. Must leave the function time
+    /// for that.
+    pub timeout: Duration,
+}
+
+/// The settings of one provider.
+#[derive(Debug, Clone)]
+pub enum ProviderConfig {
+    /// Answers by naming the message; for tests and demonstrations.
+    Echo {
+        /// `ECHO_DELAY_MILLISECONDS`, default 0: how long it thinks.
+        delay: Duration,
+        /// `ECHO_FAILURE`, default `none`; `error` makes every call fail after the delay.
+        fails: bool,
+    },
+}
+
+impl ModelConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        choice("MODEL_PROVIDER", "echo", &["echo"])?;
+        let delay = in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?;
+        Ok(Self {
+            provider: ProviderConfig::Echo {
+                delay: Duration::from_millis(delay),
+                fails: choice("ECHO_FAILURE", "none", &["none", "error"])? == "error",
+            },
+            timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 20_000, 1..=900_000)?),
+        })
+    }
+}
+
+/// What the edge adds to every answer.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// `ALLOWED_ORIGINS`, default `*`: the web origins that browsers may call from, separated by commas, compared exactly.
+    pub allowed_origins: AllowedOrigins,
+}
+
+/// The web origins whose pages may read answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// All of them. Credentials of browsers (cookies) are never allowed, and none are used.
+    Any,
+    /// These, such as `https://chat.example.com`.
+    List(Vec<String>),
+}
+
+impl EdgeConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let text = optional("ALLOWED_ORIGINS").unwrap_or_else(|| "*".into());
+        let allowed_origins = parse_origins(&text).map_err(|problem| ConfigError {
+            variable: "ALLOWED_ORIGINS",
+            problem,
+        })?;
+        Ok(Self { allowed_origins })
+    }
+}
+
+fn parse_origins(text: &str) -> Result<AllowedOrigins, String> {
+    if text.trim() == "*" {
+        return Ok(AllowedOrigins::Any);
+    }
+    let origins: Vec<_> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|origin| !origin.is_empty())
+        .collect();
+    for origin in &origins {
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '@', '?', '#'])) {
+            return Err(format!("'{origin}' is not an origin such as https://chat.example.com"));
+        }
+    }
+    Ok(AllowedOrigins::List(origins.into_iter().map(str::to_owned).collect()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is where the environment is read")]
+fn optional(variable: &'static str) -> Option<String> {
+    std::env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
+fn required(variable: &'static str) -> Result<String, ConfigError> {
+    optional(variable).ok_or_else(|| ConfigError {
+        variable,
+        problem: "is required".into(),
+    })
+}
+
+fn in_range<N>(variable: &'static str, default: N, range: std::ops::RangeInclusive<N>) -> Result<N, ConfigError>
+where
+    N: FromStr + PartialOrd + fmt::Display,
+{
+    let Some(text) = optional(variable) else {
+        return Ok(default);
+    };
+    match text.trim().parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(ConfigError {
+            variable,
+            problem: format!(
+                "'{text}' is not a whole number from {} to {}",
+                range.start(),
+                range.end()
+            ),
+        }),
+    }
+}
+
+fn amount(variable: &'static str, default: u64) -> Result<Amount, ConfigError> {
+    let number = in_range(variable, default, 0..=Amount::MAX.get())?;
+    Ok(Amount::new(number).unwrap_or(Amount::MAX))
+}
+
+fn choice(
+    variable: &'static str,
+    default: &'static str,
+    choices: &[&'static str],
+) -> Result<&'static str, ConfigError> {
+    let text = optional(variable).unwrap_or_else(|| default.into());
+    choices
+        .iter()
+        .find(|choice| **choice == text)
+        .copied()
+        .ok_or_else(|| ConfigError {
+            variable,
+            problem: format!("'{text}' is none of: {}", choices.join(", ")),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_32_bytes_in_base64_or_a_long_text() {
+        assert_eq!(
+            SigningConfig::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+                .unwrap()
+                .seed,
+            [0; 32]
+        );
+        let generated = SigningConfig::parse("x7Gq,2m!Pz9_wLrT4vB8nKc5dYh3sJf6").unwrap();
+        assert_ne!(generated.seed, [0; 32]);
+        assert!(SigningConfig::parse("short").is_err());
+        assert!(!format!("{generated:?}").contains(|c: char| c.is_ascii_digit()));
+    }
+
+    #[test]
+    fn origins_are_exact_or_all() {
+        assert_eq!(parse_origins("*"), Ok(AllowedOrigins::Any));
+        let list = vec!["https://a.example".into(), "http://localhost:3000".into()];
+        assert_eq!(
+            parse_origins("https://a.example, http://localhost:3000"),
+            Ok(AllowedOrigins::List(list))
+        );
+        for bad in [
+            "https://*.example",
+            "a.example",
+            "https://a.example/",
+            "null",
+            "https://",
+        ] {
+            assert!(parse_origins(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_config_error_names_its_variable() {
+        let error = in_range("PATH", 1_u16, 0..=5).unwrap_err().to_string();
+        assert!(error.starts_with("environment variable PATH: '"), "{error}");
+    }
+}

@@ -1,0 +1,181 @@
+use std::{fmt, marker::PhantomData, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use ulid::Ulid;
+
+use super::{Timestamp, chat::Chat, user::User};
+
+/// The id of one `T`: a ULID, 26 characters of Crockford base32 that sort by creation time (<https://github.com/ulid/spec>).
+/// Opaque to clients.
+pub struct Id<T>(Ulid, PhantomData<fn() -> T>);
+
+/// The id of a user; it outlives a change of the name and differs when a deleted name is taken again.
+pub type UserId = Id<User>;
+/// The id of a chat: one message with its answer.
+pub type ChatId = Id<Chat>;
+
+impl<T> Id<T> {
+    /// A new id for something that comes into being `now`.
+    pub fn new(now: Timestamp) -> Self {
+        let milliseconds = u64::try_from(now.as_millis()).unwrap_or(0);
+        Self(
+            Ulid::from_parts(milliseconds, u128::from_be_bytes(random())),
+            PhantomData,
+        )
+    }
+
+    /// The 16 bytes of the id, in sorting order.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_bytes()
+    }
+
+    /// The id with these 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Ulid::from_bytes(bytes), PhantomData)
+    }
+}
+
+// Derives would ask the same of `T`, which is only a label.
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Id<T> {}
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<T> Eq for Id<T> {}
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl<T> fmt::Display for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+impl<T> FromStr for Id<T> {
+    type Err = ulid::DecodeError;
+
+    /// Reads the canonical form only: upper case, no look-alike letters, so that one thing has one id.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = Ulid::from_string(text)?;
+        if id.to_string() == text {
+            Ok(Self(id, PhantomData))
+        } else {
+            Err(ulid::DecodeError::InvalidChar)
+        }
+    }
+}
+impl<T> Serialize for Id<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+impl<'de, T> Deserialize<'de> for Id<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| D::Error::custom("not a ULID"))
+    }
+}
+
+/// The name of a session: 96 random bits. A login makes one; every token of that login carries it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// A new, unguessable session name.
+    pub fn random() -> Self {
+        Self(short_id(random()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a hold within its user: random, so that no two calls ever share one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HoldId(String);
+
+impl HoldId {
+    /// A name for the hold of a call that gave no idempotency key.
+    pub fn random() -> Self {
+        Self(short_id(random()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names one attempt at a hold, so that a repeated request can tell its own hold from another caller's under the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptId(String);
+
+impl AttemptId {
+    /// A new attempt.
+    pub fn random() -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random::<9>()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// 16 characters of base64url: short, because five of these are in every user item and the item's size is what each write costs.
+fn short_id(bytes: [u8; 12]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// `N` bytes from the operating system's generator.
+#[expect(
+    clippy::expect_used,
+    reason = "getrandom(2) cannot fail on a booted kernel; a process without randomness must not go on"
+)]
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_made() {
+        let early = ChatId::new(Timestamp::from_millis(1_000)).to_string();
+        let late = ChatId::new(Timestamp::from_millis(1_001)).to_string();
+        assert!(early < late);
+        assert_eq!(early.len(), 26);
+    }
+
+    #[test]
+    fn only_the_canonical_spelling_is_read() {
+        let id = ChatId::new(Timestamp::from_millis(1_736_166_896_789));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!(id.to_string().to_lowercase().parse::<ChatId>().is_err());
+        assert!("".parse::<ChatId>().is_err());
+        assert!("8ZZZZZZZZZZZZZZZZZZZZZZZZZ".parse::<ChatId>().is_err());
+    }
+
+    #[test]
+    fn session_names_differ_and_are_short() {
+        let (a, b) = (SessionId::random(), SessionId::random());
+        assert_ne!(a, b);
+        assert_eq!(a.as_str().len(), 16);
+    }
+}

@@ -1,0 +1,49 @@
+//! The words of the product: names, amounts, times and ids that can only hold valid values.
+//!
+//! Nothing here does I/O, reads a clock or knows of HTTP or DynamoDB. Text from outside becomes one of these types at the edge
+//! ("parse, don't validate"); below it no bare `String` is a username and no bare integer is a balance.
+
+mod amount;
+mod caller;
+mod chat;
+mod cursor;
+mod email;
+pub(crate) mod id;
+mod message;
+mod method;
+mod password;
+mod time;
+mod user;
+mod username;
+
+pub use amount::Amount;
+pub use caller::{Caller, Generation, RefreshGrant, TokenVersion};
+pub use chat::Chat;
+pub use cursor::{Cursor, Listing, PageSize};
+pub use email::Email;
+pub use id::{AttemptId, ChatId, HoldId, Id, SessionId, UserId};
+pub use message::Message;
+pub use method::Method;
+pub use password::{NewPassword, Password};
+pub use time::Timestamp;
+pub use user::{Hold, MAX_SESSIONS, PasswordHash, Role, Session, User};
+pub use username::{UserKey, Username};
+
+/// Why a value from outside was refused: a sentence for the person who sent it, naming the member it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The request member, such as `password`.
+    pub member: &'static str,
+    /// What is wrong and what would be right, as one sentence fragment such as `Password must be at least 8 bytes long`.
+    pub reason: std::borrow::Cow<'static, str>,
+}
+
+impl Invalid {
+    /// A refusal of `member` for `reason`.
+    pub fn new(member: &'static str, reason: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self {
+            member,
+            reason: reason.into(),
+        }
+    }
+}

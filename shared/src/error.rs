@@ -1,0 +1,146 @@
+//! Everything that can go wrong, in domain terms. The edge alone turns it into a status and a body.
+
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
+
+use crate::domain::{Invalid, Method};
+
+/// The outcome of a request that did not succeed.
+///
+/// A variant exists where some code branches on it or a client should. [`Error::code`] is the closed list that clients may match on.
+#[derive(Debug)]
+pub enum Error {
+    /// No credentials came with the request.
+    NotAuthenticated,
+    /// An `Authorization` header that is not `Bearer <one token>`.
+    BadAuthorizationHeader,
+    /// The access token is not genuine, not for us, expired, or its session has ended.
+    AccessTokenNotValid,
+    /// The refresh token is not genuine, not for us, expired, used before, or its session has ended.
+    RefreshTokenNotValid,
+    /// The refresh token handed in at logout is not a live one of the caller.
+    LogoutTokenNotValid,
+    /// The account has been deactivated.
+    UserInactive,
+    /// The name or the password is wrong. Which one is not told.
+    InvalidCredentials,
+    /// The name, or another spelling of it, belongs to somebody.
+    UsernameTaken,
+    /// A member of the request that cannot be what it is.
+    Invalid(Invalid),
+    /// A body that is not one JSON object, or a query that is not one.
+    Malformed(Cow<'static, str>),
+    /// A body of another type than JSON.
+    UnsupportedMediaType,
+    /// A body over the limit.
+    BodyTooLarge,
+    /// No such path.
+    NoSuchPath,
+    /// The path exists; these are its methods.
+    MethodNotAllowed(Vec<Method>),
+    /// No such chat among the caller's own.
+    ChatNotFound,
+    /// The balance does not cover the charge.
+    InsufficientTokens,
+    /// As many calls as one user may have in flight are in flight.
+    TooManyInFlight,
+    /// The model answered with an error. Nothing was charged.
+    ModelFailed(Cow<'static, str>),
+    /// The model did not answer in time. Nothing was charged.
+    ModelTimedOut,
+    /// The answer came so late that its hold had been given back. Nothing was charged.
+    HoldLost,
+    /// The table could not take the request now. Nothing was charged; it can be sent again.
+    Busy(Box<dyn StdError + Send + Sync>),
+    /// Something that should not happen; logged with its source.
+    Internal(Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// An internal error from whatever went wrong.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// The machine-readable name of the error: snake case, from a closed list, stable.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotAuthenticated => "not_authenticated",
+            Self::BadAuthorizationHeader => "bad_authorization_header",
+            Self::AccessTokenNotValid | Self::RefreshTokenNotValid | Self::LogoutTokenNotValid => "token_not_valid",
+            Self::UserInactive => "user_inactive",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::UsernameTaken => "username_taken",
+            Self::Invalid(_) => "invalid",
+            Self::Malformed(_) => "malformed",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyTooLarge => "body_too_large",
+            Self::NoSuchPath => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::ChatNotFound => "chat_not_found",
+            Self::InsufficientTokens => "insufficient_tokens",
+            Self::TooManyInFlight => "too_many_in_flight",
+            Self::ModelFailed(_) => "model_failed",
+            Self::ModelTimedOut => "model_timed_out",
+            Self::HoldLost => "hold_lost",
+            Self::Busy(_) => "busy",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The sentence for people. Clients of the older systems match some of these, so they are part of the contract.
+    pub fn text(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::NotAuthenticated => "Authentication credentials were not provided.",
+            Self::BadAuthorizationHeader => "Authorization header must contain two space-delimited values",
+            Self::AccessTokenNotValid => "Given token not valid for any token type",
+            Self::RefreshTokenNotValid => "Token is invalid or expired",
+            Self::LogoutTokenNotValid => "Invalid or expired refresh token",
+            Self::UserInactive => "User is inactive",
+            Self::InvalidCredentials => "Invalid Credentials",
+            Self::UsernameTaken => "Username already exists",
+            Self::Invalid(invalid) => return invalid.reason.clone(),
+            Self::Malformed(reason) => return reason.clone(),
+            Self::UnsupportedMediaType => "Content-Type must be application/json",
+            Self::BodyTooLarge => "Body must be at most 64 KiB",
+            Self::NoSuchPath => "Not found",
+            Self::MethodNotAllowed(_) => "Method not allowed",
+            Self::ChatNotFound => "Chat not found",
+            Self::InsufficientTokens => "Insufficient tokens",
+            Self::TooManyInFlight => "Too many messages are being answered at once",
+            Self::ModelFailed(reason) => return reason.clone(),
+            Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
+            Self::HoldLost => "The answer came too late; nothing was charged",
+            Self::Busy(_) => "The service is busy; try again",
+            Self::Internal(_) => "An error occurred",
+        })
+    }
+
+    /// How long a client should wait before it tries again, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyInFlight | Self::HoldLost | Self::Busy(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code(), self.text())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Busy(source) | Self::Internal(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}

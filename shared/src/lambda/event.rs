@@ -1,0 +1,259 @@
+//! Gateway events: API Gateway's REST payload (format 1.0, what the deployed API sends) and the HTTP payload (format 2.0, what
+//! `cargo lambda watch` sends).
+//!
+//! `lambda_http` would turn them into `http::Request`s, but it panics on a body that is not the base64 it claims to be and on a path
+//! that is no URI, and refuses whole events for one odd header. These shapes take what is there, so whatever a client sends gets an
+//! answer. Sources: <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html> and
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
+
+use std::collections::HashMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A request as the edge needs it.
+#[derive(Debug)]
+pub struct Request {
+    /// Upper case.
+    pub(super) method: String,
+    /// Without the stage and without a trailing slash.
+    pub(super) path: String,
+    /// Percent-decoded, in order.
+    pub(super) query: Vec<(String, String)>,
+    /// By lower-case name.
+    headers: HashMap<String, Vec<String>>,
+    /// After base64.
+    pub(super) body: Vec<u8>,
+    /// The gateway's id of the request.
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    // Format 1.0.
+    http_method: Option<String>,
+    path: Option<String>,
+    multi_value_headers: Option<HashMap<String, Option<Vec<Option<String>>>>>,
+    query_string_parameters: Option<HashMap<String, Option<String>>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Option<Vec<Option<String>>>>>,
+    // Format 2.0.
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
+    // Both.
+    headers: Option<HashMap<String, Option<String>>>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: Option<bool>,
+    request_context: Option<Context>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    request_id: Option<String>,
+    stage: Option<String>,
+    http: Option<HttpContext>,
+}
+
+#[derive(Deserialize)]
+struct HttpContext {
+    method: Option<String>,
+}
+
+impl Request {
+    /// Reads an event of either format.
+    pub(super) fn decode(event: &RawValue) -> Result<Self, &'static str> {
+        let event: Event = serde_json::from_str(event.get()).map_err(|_| "Event is not a gateway event")?;
+        let context = event.request_context;
+        let (id, stage, http) = context.map_or((None, None, None), |c| (c.request_id, c.stage, c.http));
+        let method = event.http_method.or_else(|| http.and_then(|http| http.method));
+        let path = event.raw_path.or(event.path);
+        let (Some(method), Some(path)) = (method, path) else {
+            return Err("Event is not a gateway event");
+        };
+        let mut headers: HashMap<String, Vec<String>> = HashMap::new();
+        let multiple = event.multi_value_headers.unwrap_or_default();
+        if multiple.is_empty() {
+            for (name, value) in event.headers.unwrap_or_default() {
+                headers.entry(name.to_ascii_lowercase()).or_default().extend(value);
+            }
+        } else {
+            for (name, values) in multiple {
+                let values = values.unwrap_or_default().into_iter().flatten();
+                headers.entry(name.to_ascii_lowercase()).or_default().extend(values);
+            }
+        }
+        let query = match event.raw_query_string {
+            Some(raw) => parse_query(&raw),
+            None => event.multi_value_query_string_parameters.map_or_else(
+                || {
+                    let single = event.query_string_parameters.unwrap_or_default();
+                    single
+                        .into_iter()
+                        .map(|(name, value)| (name, value.unwrap_or_default()))
+                        .collect()
+                },
+                |multiple| {
+                    let pairs = multiple.into_iter().flat_map(|(name, values)| {
+                        let values = values.unwrap_or_default().into_iter();
+                        values.map(move |value| (name.clone(), value.unwrap_or_default()))
+                    });
+                    pairs.collect()
+                },
+            ),
+        };
+        let text = event.body.unwrap_or_default();
+        let body = if event.is_base64_encoded == Some(true) {
+            STANDARD.decode(text).map_err(|_| "Body is not valid base64")?
+        } else {
+            text.into_bytes()
+        };
+        Ok(Self {
+            method: method.to_ascii_uppercase(),
+            path: normalise(&path, stage.as_deref()),
+            query,
+            headers,
+            body,
+            id: id.filter(|id| is_header_value(id)),
+        })
+    }
+
+    /// The values of a header, by its lower-case name.
+    pub(super) fn headers(&self, name: &str) -> &[String] {
+        self.headers.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Format 2.0 puts a named stage before the path. API Gateway routes `/x/` to `/x` and hands on what was asked for.
+fn normalise(path: &str, stage: Option<&str>) -> String {
+    let without_stage = stage
+        .and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage))
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path);
+    match without_stage.strip_suffix('/') {
+        Some("") | None => without_stage.to_owned(),
+        Some(trimmed) => trimmed.to_owned(),
+    }
+}
+
+/// A request id goes back out as a header, so one that could not be a header is none.
+fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The pairs of an `application/x-www-form-urlencoded` query (WHATWG URL section 5.1).
+fn parse_query(raw: &str) -> Vec<(String, String)> {
+    let pairs = raw.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (percent_decode(name), percent_decode(value))
+        })
+        .collect()
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut ahead = bytes.clone();
+                let digit = |byte: Option<u8>| {
+                    char::from(byte?)
+                        .to_digit(16)
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
+                match (digit(ahead.next()), digit(ahead.next())) {
+                    (Some(high), Some(low)) => {
+                        bytes = ahead;
+                        high << 4 | low
+                    }
+                    _ => b'%',
+                }
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(event: &serde_json::Value) -> Result<Request, &'static str> {
+        Request::decode(&serde_json::value::to_raw_value(event).unwrap())
+    }
+
+    #[test]
+    fn both_formats_give_the_same_request() {
+        let rest = decode(&serde_json::json!({
+            "httpMethod": "GET", "path": "/api/v1/chats/",
+            "headers": {"Accept": "*/*"},
+            "multiValueHeaders": {"Accept": ["*/*"], "AUTHORIZATION": ["Bearer x"]},
+            "queryStringParameters": {"limit": "2"},
+            "multiValueQueryStringParameters": {"limit": ["1", "2"]},
+            "body": null, "isBase64Encoded": false,
+            "requestContext": {"requestId": "r-1", "stage": "prod"},
+        }))
+        .unwrap();
+        let http = decode(&serde_json::json!({
+            "version": "2.0", "rawPath": "/prod/api/v1/chats/", "rawQueryString": "limit=1&limit=2",
+            "headers": {"accept": "*/*", "authorization": "Bearer x"},
+            "isBase64Encoded": false,
+            "requestContext": {"requestId": "r-1", "stage": "prod", "http": {"method": "get"}},
+        }))
+        .unwrap();
+        for request in [rest, http] {
+            assert_eq!(request.method, "GET");
+            assert_eq!(request.path, "/api/v1/chats");
+            assert_eq!(
+                request.query,
+                [("limit".into(), "1".into()), ("limit".into(), "2".into())]
+            );
+            assert_eq!(request.headers("authorization"), ["Bearer x"]);
+            assert_eq!(request.id.as_deref(), Some("r-1"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_base64_flag_is_an_error_and_not_a_panic() {
+        let event = serde_json::json!({"httpMethod": "POST", "path": "/", "body": "{}", "isBase64Encoded": true});
+        assert_eq!(decode(&event).unwrap_err(), "Body is not valid base64");
+        let event = serde_json::json!({"httpMethod": "POST", "path": "/", "body": "/w==", "isBase64Encoded": true});
+        assert_eq!(decode(&event).unwrap().body, [0xff]);
+    }
+
+    #[test]
+    fn what_is_no_gateway_event_is_told_so() {
+        for event in [
+            serde_json::json!(null),
+            serde_json::json!([]),
+            serde_json::json!({}),
+            serde_json::json!({"path": 5}),
+        ] {
+            assert!(decode(&event).is_err(), "{event}");
+        }
+    }
+
+    #[test]
+    fn only_the_stage_and_one_slash_are_taken_off() {
+        assert_eq!(normalise("/", None), "/");
+        assert_eq!(normalise("/x/", None), "/x");
+        assert_eq!(normalise("/x//", None), "/x/");
+        assert_eq!(normalise("/prod/x", Some("prod")), "/x");
+        assert_eq!(normalise("/production/x", Some("prod")), "/production/x");
+        assert_eq!(normalise("/x", Some("$default")), "/x");
+    }
+
+    #[test]
+    fn queries_are_decoded_as_forms() {
+        let pairs = parse_query("a=1+2&b=%C3%A9&&c&d=%zz%2");
+        let expected = [("a", "1 2"), ("b", "é"), ("c", ""), ("d", "%zz%2")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,0 +1,60 @@
+//! The table: the only code that speaks to DynamoDB.
+//!
+//! Every key is formatted here and every condition stands beside its write. A method is named for what it does to the domain, takes and
+//! returns domain types, and turns a failed condition into a domain answer with the old item that DynamoDB sends along
+//! (`ReturnValuesOnConditionCheckFailure: ALL_OLD`), so nothing is read first and nothing asked twice.
+
+mod chats;
+mod holds;
+mod key;
+mod keys;
+mod meter;
+mod request;
+mod sessions;
+mod users;
+
+pub use chats::Page;
+pub use holds::{PlacedHold, Settled};
+pub use meter::{Usage, metered};
+pub use users::ListedUser;
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::Client;
+
+use crate::config::TableConfig;
+
+/// The table of this deployment.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+impl Store {
+    /// Connects to the table: credentials, region and endpoint come from the standard AWS environment variables.
+    pub async fn connect(config: &TableConfig) -> Self {
+        // Without an attempt timeout a lost packet would hold a request until the function is killed. Attempts are short because
+        // DynamoDB answers in single-digit milliseconds; three of them and their pauses fit the operation's bound.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .operation_attempt_timeout(Duration::from_millis(1_500))
+            .operation_timeout(Duration::from_secs(5))
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(3)
+            .with_initial_backoff(Duration::from_millis(50))
+            .with_max_backoff(Duration::from_millis(200));
+        let aws = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .load()
+            .await;
+        let config_builder = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(meter::CountAttempts);
+        Self {
+            client: Client::from_conf(config_builder.build()),
+            table: config.name.clone(),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Sending requests: what is retried, and what a failure means.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{
+        put_item::{PutItemError, builders::PutItemFluentBuilder},
+        transact_write_items::TransactWriteItemsError,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
+    types::{
+        AttributeValue, CancellationReason, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, key::Item, meter};
+use crate::{domain::id::random, error::Error};
+
+/// Why a conditional write did nothing.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Its condition does not hold for this item (`None`: there is none).
+    Condition(Option<Item>),
+    /// It could not be carried out, or nobody can say whether it was.
+    Failed(Error),
+}
+
+/// Why a transaction did nothing: for each of its writes, whether its condition held and if not, the item.
+#[derive(Debug)]
+pub(super) enum Cancelled {
+    /// At least one condition did not hold.
+    Conditions(Vec<Result<(), Option<Item>>>),
+    /// It could not be carried out, or nobody can say whether it was.
+    Failed(Error),
+}
+
+/// How often a write is sent again that met another transaction on its item. The SDK does not retry these.
+const CONFLICT_RETRIES: u32 = 4;
+
+impl Store {
+    /// Sends an update and returns the item as it is now.
+    pub(super) async fn update(&self, update: UpdateItemFluentBuilder) -> Result<Item, Refused> {
+        let update = update
+            .table_name(&self.table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut retry = 0;
+        loop {
+            let error = match update.clone().send().await {
+                Ok(output) => {
+                    meter::add_write_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
+                    return Ok(output.attributes.unwrap_or_default());
+                }
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    return Err(Refused::Condition(failed.item.clone()));
+                }
+                Some(UpdateItemError::TransactionConflictException(_)) if retry < CONFLICT_RETRIES => {
+                    pause(retry).await;
+                    retry += 1;
+                }
+                _ => return Err(Refused::Failed(failure("UpdateItem", &error))),
+            }
+        }
+    }
+
+    /// Sends a put.
+    pub(super) async fn put(&self, put: PutItemFluentBuilder) -> Result<(), Refused> {
+        let put = put
+            .table_name(&self.table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(output) => {
+                meter::add_write_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
+                Ok(())
+            }
+            Err(error) => Err(match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => Refused::Condition(failed.item.clone()),
+                _ => Refused::Failed(failure("PutItem", &error)),
+            }),
+        }
+    }
+
+    /// Sends a transaction. Each of its writes must ask for `ALL_OLD` itself.
+    pub(super) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), Cancelled> {
+        let transaction = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(writes))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut retry = 0;
+        loop {
+            // The SDK makes one idempotency token for each `send`, so its own retries of it count once.
+            let error = match transaction.clone().send().await {
+                Ok(output) => {
+                    let capacities = output.consumed_capacity.unwrap_or_default();
+                    meter::add_write_units(Some(capacities.iter().filter_map(|c| c.capacity_units).sum()));
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            else {
+                return Err(Cancelled::Failed(failure("TransactWriteItems", &error)));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            if reasons
+                .iter()
+                .any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+            {
+                return Err(Cancelled::Conditions(reasons.iter().map(condition).collect()));
+            }
+            let transient = reasons.iter().any(|reason| {
+                matches!(
+                    reason.code(),
+                    Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+                )
+            });
+            if !transient {
+                return Err(Cancelled::Failed(failure("TransactWriteItems", &error)));
+            }
+            if retry == CONFLICT_RETRIES {
+                return Err(Cancelled::Failed(Error::Busy(
+                    "TransactWriteItems: gave up after conflicts".into(),
+                )));
+            }
+            pause(retry).await;
+            retry += 1;
+        }
+    }
+
+    /// Reads one item, as it is after every write that was acknowledged before.
+    pub(super) async fn get(&self, key: Item) -> Result<Option<Item>, Error> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = request.send().await.map_err(|error| failure("GetItem", &error))?;
+        meter::add_read_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
+        Ok(output.item)
+    }
+}
+
+fn condition(reason: &CancellationReason) -> Result<(), Option<Item>> {
+    match reason.code() {
+        Some("ConditionalCheckFailed") => Err(reason.item.clone()),
+        _ => Ok(()),
+    }
+}
+
+/// Waits between 10 and 20 ms the first time, and up to twice as long each further time, so that rivals come apart.
+async fn pause(retry: u32) {
+    let ceiling = 20_u64 << retry;
+    let jitter = u64::from(u16::from_be_bytes(random())) * (ceiling / 2) / u64::from(u16::MAX);
+    tokio::time::sleep(Duration::from_millis(ceiling / 2 + jitter)).await;
+}
+
+/// What a failed request means. Only codes and messages are kept: the SDK's debug form shows whole responses, items included.
+pub(super) fn failure<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let code = error.code();
+    let text = match (code, error.message()) {
+        (Some(code), message) => format!("{operation}: {code}: {}", message.unwrap_or("no message")),
+        (None, _) => {
+            let mut text = format!("{operation}: {error}");
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                text.push_str(": ");
+                text.push_str(&cause.to_string());
+                source = cause.source();
+            }
+            text
+        }
+    };
+    let busy = match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        _ => matches!(
+            code,
+            Some(
+                "ProvisionedThroughputExceededException"
+                    | "ThrottlingException"
+                    | "RequestLimitExceeded"
+                    | "TransactionConflictException"
+                    | "TransactionInProgressException"
+                    | "InternalServerError"
+                    | "ServiceUnavailable"
+            )
+        ),
+    };
+    if busy {
+        Error::Busy(text.into())
+    } else {
+        Error::Internal(text.into())
+    }
+}
+
+/// The value as DynamoDB stores it.
+pub(super) fn to_value<T: Serialize>(value: T) -> Result<AttributeValue, Error> {
+    serde_dynamo::to_attribute_value(value).map_err(Error::internal)
+}
+
+/// The struct in an item.
+pub(super) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, Error> {
+    serde_dynamo::from_item(item).map_err(Error::internal)
+}
+
+/// The attributes of a struct.
+pub(super) fn to_item<T: Serialize>(value: T) -> Result<Item, Error> {
+    serde_dynamo::to_item(value).map_err(Error::internal)
+}

@@ -1,0 +1,240 @@
+//! The charge under races, crashes and failing models.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Account, Request, System};
+
+/// How many processes of the chat function race.
+const PROCESSES: usize = 8;
+
+async fn race(system: &System, account: &Account, callers: usize) -> (usize, usize) {
+    let call = async |caller| system.chat(account, &format!("caller {caller}")).await;
+    let mut counts = (0, 0);
+    for reply in join_all((0..callers).map(call)).await {
+        match reply.status {
+            200 => counts.0 += 1,
+            402 => counts.1 += 1,
+            _ => panic!("{}", reply.text),
+        }
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_64_parallel_chats_on_a_balance_for_40_exactly_40_succeed() {
+    let system = System::start().await;
+    for _ in 0..PROCESSES {
+        system.spawn("chats-send");
+    }
+    // Each round is a new user with 4000 tokens: 40 chats at 100.
+    for round in 0..20 {
+        let name = format!("racer{round}");
+        let racer = system.account(&name).await;
+        let (answered, refused) = race(&system, &racer, 64).await;
+        assert_eq!((answered, refused), (40, 24), "round {round}");
+        assert_eq!(system.balance(&racer).await, 0, "round {round}");
+        let chats = system
+            .items(&name)
+            .await
+            .iter()
+            .filter(|item| item["sk"].as_s().unwrap().starts_with("TURN#"))
+            .count();
+        assert_eq!(chats, 40, "round {round}");
+        system.check_ledger(&name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_killed_between_hold_and_settle_costs_nothing_in_the_end() {
+    let system = System::start_with(&[
+        ("ECHO_DELAY_MILLISECONDS", "60000"),
+        ("HOLD_LEASE_SECONDS", "2"),
+        ("MODEL_TIMEOUT_MILLISECONDS", "90000"),
+    ])
+    .await;
+    let ada = system.account("ada").await;
+    let call = system.chat_event(&ada, "never answered");
+    let in_flight = system.invoke("chats-send", call);
+    let kill = async {
+        // The hold is taken off the balance while the model thinks.
+        while system.balance(&ada).await != 3900 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        system.check_ledger("ada").await;
+        system.kill("chats-send").await;
+        assert_eq!(system.balance(&ada).await, 3900, "the lease has not run out");
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        assert_eq!(
+            system.balance(&ada).await,
+            4000,
+            "whoever looks after the lease gives it back"
+        );
+    };
+    let (answer, ()) = tokio::join!(in_flight, kill);
+    assert!(answer.is_none(), "the call died with its process");
+    system.check_ledger("ada").await;
+    let items = system.items("ada").await;
+    assert_eq!(items.len(), 1, "no chat was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_message_also_gives_back_what_a_dead_call_held() {
+    // Enough for one message only, and that is held by a call that died.
+    let overrides = [("SIGNUP_TOKENS", "100"), ("HOLD_LEASE_SECONDS", "1")];
+    let system = System::start_with(&overrides).await;
+    let ada = system.account("ada").await;
+    system.leave_dead_hold(&ada, 100, -1).await;
+    let reply = system.chat(&ada, "hello").await.expect_status(200);
+    assert_eq!(reply.body["token_balance"], 0);
+    system.check_ledger("ada").await;
+    // With tokens to spare it is given back in passing.
+    let bob = system.account("bob").await;
+    system
+        .set(
+            &bob,
+            "balance",
+            aws_sdk_dynamodb::types::AttributeValue::N("300".into()),
+        )
+        .await;
+    system
+        .set(
+            &bob,
+            "signup_grant",
+            aws_sdk_dynamodb::types::AttributeValue::N("300".into()),
+        )
+        .await;
+    system.leave_dead_hold(&bob, 100, -1).await;
+    let reply = system.chat(&bob, "hello").await.expect_status(200);
+    assert_eq!(reply.body["token_balance"], 200);
+    assert_eq!(system.balance(&bob).await, 200);
+    system.check_ledger("bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_takers_of_one_expired_hold_give_it_back_once() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    for _ in 0..3 {
+        system.spawn("users-balance");
+        system.spawn("users-profile");
+        system.spawn("chats-send");
+    }
+    for round in 0..20 {
+        system.leave_dead_hold(&ada, 700, -1).await;
+        system.leave_dead_hold(&ada, 300, -1).await;
+        let profile = || system.send(Request::get("/api/v1/users/me").bearer(&ada.access));
+        let (a, b, c, d, e, f, g) = tokio::join!(
+            system.balance(&ada),
+            system.balance(&ada),
+            system.balance(&ada),
+            profile(),
+            profile(),
+            profile(),
+            system.chat(&ada, "hello"),
+        );
+        g.expect_status(200);
+        for reply in [d, e, f] {
+            reply.expect_status(200);
+        }
+        assert!(a.max(b).max(c) <= 4000 - round * 100);
+        assert_eq!(system.balance(&ada).await, 4000 - (round + 1) * 100, "round {round}");
+        system.check_ledger("ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_hold_is_not_given_back() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.leave_dead_hold(&ada, 4000, 60_000).await;
+    assert_eq!(system.balance(&ada).await, 0);
+    system
+        .chat(&ada, "hello")
+        .await
+        .expect_error(402, "insufficient_tokens");
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_fails_is_not_paid() {
+    let system = System::start_with(&[("ECHO_FAILURE", "error")]).await;
+    let ada = system.account("ada").await;
+    system.chat(&ada, "hello").await.expect_error(502, "model_failed");
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_too_slow_is_not_paid() {
+    let system = System::start_with(&[
+        ("ECHO_DELAY_MILLISECONDS", "5000"),
+        ("MODEL_TIMEOUT_MILLISECONDS", "50"),
+    ])
+    .await;
+    let ada = system.account("ada").await;
+    system.chat(&ada, "hello").await.expect_error(504, "model_timed_out");
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_hold_was_given_back_charges_nothing() {
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "2500"), ("HOLD_LEASE_SECONDS", "1")]).await;
+    let ada = system.account("ada").await;
+    let look = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(system.balance(&ada).await, 4000, "given back by this look");
+    };
+    let (late, ()) = tokio::join!(system.chat(&ada, "slow"), look);
+    let late = late.expect_error(503, "hold_lost");
+    assert_eq!(late.header("retry-after"), "1");
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+    assert_eq!(system.items("ada").await.len(), 1, "no chat was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_during_a_call_ends_the_next_call_and_not_this_one() {
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "600")]).await;
+    let ada = system.account("ada").await;
+    let other = system.login("ada", &ada.password).await;
+    let log_out = async {
+        while system.balance(&other).await != 3900 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let body = json!({"refresh": ada.refresh});
+        system
+            .send(Request::post("/api/v1/users/logout", &body).bearer(&ada.access))
+            .await
+            .expect_status(200);
+    };
+    let (answered, ()) = tokio::join!(system.chat(&ada, "still answered"), log_out);
+    answered.expect_status(200);
+    system.chat(&ada, "too late").await.expect_error(401, "token_not_valid");
+    assert_eq!(system.balance(&other).await, 3900);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_of_one_user_run_at_once_than_allowed() {
+    let system = System::start_with(&[("MAX_OPEN_HOLDS", "2"), ("ECHO_DELAY_MILLISECONDS", "1000")]).await;
+    let ada = system.account("ada").await;
+    for _ in 0..3 {
+        system.spawn("chats-send");
+    }
+    let chat = || system.chat(&ada, "hello");
+    let (a, b, c) = tokio::join!(chat(), chat(), chat());
+    let mut statuses = [a.status, b.status, c.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 429]);
+    let refused = [a, b, c].into_iter().find(|reply| reply.status == 429).unwrap();
+    assert_eq!(
+        refused.expect_error(429, "too_many_in_flight").header("retry-after"),
+        "1"
+    );
+    assert_eq!(system.balance(&ada).await, 3800);
+    system.check_ledger("ada").await;
+}

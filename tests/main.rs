@@ -1,0 +1,24 @@
+//! Black-box tests: gateway event → the real binary over the Lambda Runtime API → a real DynamoDB engine.
+//!
+//! Each test has a table and processes of its own, so all run in parallel. `AWS_ENDPOINT_URL_DYNAMODB` points the suite at another
+//! engine than the embedded one.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reads its environment and fails by panicking"
+)]
+
+mod support;
+
+mod agreement;
+mod bad_input;
+mod charging;
+mod chats;
+mod edge;
+mod sessions;
+mod smoke;
+mod usage;
+mod users;

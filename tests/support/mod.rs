@@ -1,0 +1,13 @@
+//! What the tests stand on.
+
+mod binaries;
+mod forge;
+mod recorder;
+mod reply;
+mod runtime;
+mod system;
+
+pub use forge::Forge;
+pub use recorder::Recorded;
+pub use reply::Reply;
+pub use system::{Account, Request, System, root, template};

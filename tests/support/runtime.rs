@@ -1,0 +1,124 @@
+//! The Lambda Runtime API (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>), for many functions at once: each polls
+//! below a path of its own, with as many processes as it likes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{net::TcpListener, sync::Notify, sync::oneshot};
+
+/// What a function answered an invocation with.
+#[derive(Debug)]
+pub enum Answer {
+    /// Its response.
+    Response(Bytes),
+    /// An error report: a panic, or an event that it could not read.
+    Error(Bytes),
+}
+
+/// The server side of the API.
+#[derive(Debug, Clone, Default)]
+pub struct Runtime {
+    queues: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
+    waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Answer>>>>,
+    last_id: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: Mutex<VecDeque<(String, String)>>,
+    arrived: Notify,
+}
+
+impl Runtime {
+    /// Serves on a free port; tells the `host:port` for `AWS_LAMBDA_RUNTIME_API`.
+    pub async fn serve(&self) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/{function}/2018-06-01/runtime/invocation/next", get(next))
+            .route("/{function}/2018-06-01/runtime/invocation/{id}/response", post(respond))
+            .route("/{function}/2018-06-01/runtime/invocation/{id}/error", post(fail))
+            .route("/{function}/2018-06-01/runtime/init/error", post(fail_init))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address.to_string()
+    }
+
+    /// Queues an event for `function`; the receiver gets its answer, or nothing if the process that took it dies.
+    pub fn invoke(&self, function: &str, event: String) -> oneshot::Receiver<Answer> {
+        let id = format!("invocation-{}", self.last_id.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().unwrap().insert(id.clone(), answer);
+        let queue = self.queue(function);
+        queue.events.lock().unwrap().push_back((id, event));
+        queue.arrived.notify_one();
+        answered
+    }
+
+    fn queue(&self, function: &str) -> Arc<Queue> {
+        Arc::clone(self.queues.lock().unwrap().entry(function.to_owned()).or_default())
+    }
+
+    fn answer(&self, id: &str, answer: Answer) -> StatusCode {
+        match self.waiting.lock().unwrap().remove(id) {
+            Some(waiting) => {
+                // The test may have stopped waiting.
+                let _ = waiting.send(answer);
+                StatusCode::ACCEPTED
+            }
+            None => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+async fn next(State(runtime): State<Runtime>, Path(function): Path<String>) -> Response {
+    let queue = runtime.queue(&function);
+    loop {
+        let event = queue.events.lock().unwrap().pop_front();
+        if let Some((id, event)) = event {
+            if !queue.events.lock().unwrap().is_empty() {
+                queue.arrived.notify_one();
+            }
+            let headers = [
+                ("lambda-runtime-aws-request-id", id.as_str()),
+                ("lambda-runtime-deadline-ms", "4102444800000"),
+                (
+                    "lambda-runtime-invoked-function-arn",
+                    "arn:aws:lambda:us-east-1:123456789012:function:test",
+                ),
+            ];
+            return (headers, event).into_response();
+        }
+        queue.arrived.notified().await;
+    }
+}
+
+async fn respond(State(runtime): State<Runtime>, Path((_, id)): Path<(String, String)>, body: Bytes) -> StatusCode {
+    runtime.answer(&id, Answer::Response(body))
+}
+
+async fn fail(State(runtime): State<Runtime>, Path((_, id)): Path<(String, String)>, body: Bytes) -> StatusCode {
+    runtime.answer(&id, Answer::Error(body))
+}
+
+async fn fail_init(Path(function): Path<String>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    eprintln!(
+        "{function} failed to start: {headers:?} {}",
+        String::from_utf8_lossy(&body)
+    );
+    StatusCode::ACCEPTED
+}

@@ -1,0 +1,530 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use local::{
+    engine::{self, Engine, LOCAL_CREDENTIALS},
+    template::{Function, Template},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+};
+
+use super::{
+    Recorded, Reply, binaries,
+    recorder::Recorder,
+    runtime::{Answer, Runtime},
+};
+
+/// The directory of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The deployment's template.
+pub fn template() -> &'static Template {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| Template::read(&root().join("template.yaml")).unwrap());
+    &TEMPLATE
+}
+
+fn functions() -> &'static [Function] {
+    static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| template().functions().unwrap());
+    &FUNCTIONS
+}
+
+/// The seed that test deployments sign with.
+pub const SEED: [u8; 32] = *b"a seed that only the tests know!";
+
+/// One deployment: a table, a gateway, and the processes of the functions that have been called.
+pub struct System {
+    _engine: Option<Engine>,
+    /// Speaks to the engine directly.
+    pub client: Client,
+    pub table: String,
+    endpoint: String,
+    recorder: Recorder,
+    runtime: Runtime,
+    runtime_api: String,
+    overrides: BTreeMap<String, String>,
+    processes: Mutex<HashMap<String, Vec<Child>>>,
+    logs: Arc<Mutex<Vec<String>>>,
+}
+
+/// A request of a client.
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: String,
+    path: String,
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    base64: bool,
+}
+
+/// A user with a session.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub username: String,
+    pub password: String,
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Request {
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            method: method.into(),
+            path: path.into(),
+            query: Vec::new(),
+            headers: vec![("Accept".into(), "*/*".into()), ("Host".into(), "api.example".into())],
+            body: None,
+            base64: false,
+        }
+    }
+
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    pub fn post(path: &str, body: &Value) -> Self {
+        Self::new("POST", path)
+            .raw_body(&body.to_string())
+            .header("Content-Type", "application/json")
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(given, _)| !given.eq_ignore_ascii_case(name));
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn bearer(self, access: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {access}"))
+    }
+
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.query.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn raw_body(mut self, body: &str) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// A body that the gateway hands on in base64, or says it does.
+    pub fn base64_body(mut self, body: &str) -> Self {
+        self.body = Some(body.into());
+        self.base64 = true;
+        self
+    }
+
+    /// The event of the deployed REST API, payload format 1.0.
+    fn rest_event(&self) -> Value {
+        let singles = |pairs: &[(String, String)]| -> Value { json!(pairs.iter().cloned().collect::<HashMap<_, _>>()) };
+        let multiples = |pairs: &[(String, String)]| -> Value {
+            let mut multiple: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for (name, value) in pairs {
+                multiple.entry(name).or_default().push(value);
+            }
+            json!(multiple)
+        };
+        let queries = !self.query.is_empty();
+        json!({
+            "resource": self.path, "path": self.path, "httpMethod": self.method,
+            "headers": singles(&self.headers), "multiValueHeaders": multiples(&self.headers),
+            "queryStringParameters": queries.then(|| singles(&self.query)),
+            "multiValueQueryStringParameters": queries.then(|| multiples(&self.query)),
+            "pathParameters": null, "stageVariables": null,
+            "requestContext": {
+                "requestId": format!("request-{}", next_number()), "stage": "dev", "path": format!("/dev{}", self.path),
+                "httpMethod": self.method, "identity": {"sourceIp": "198.51.100.7"},
+            },
+            "body": self.body, "isBase64Encoded": self.base64,
+        })
+    }
+
+    /// The event of an HTTP API or of `cargo lambda watch`, payload format 2.0.
+    fn http_event(&self) -> Value {
+        let headers: HashMap<_, _> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
+        let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let query: Vec<_> = self
+            .query
+            .iter()
+            .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+            .collect();
+        json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": self.path, "rawQueryString": query.join("&"),
+            "headers": headers, "body": self.body, "isBase64Encoded": self.base64,
+            "requestContext": {
+                "requestId": format!("request-{}", next_number()), "stage": "$default", "timeEpoch": 0,
+                "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"},
+            },
+        })
+    }
+}
+
+fn next_number() -> u32 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+impl System {
+    /// A deployment with the template's defaults.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A deployment with some environment variables of its functions set differently.
+    pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
+        let (engine, engine_url) = match std::env::var("AWS_ENDPOINT_URL_DYNAMODB") {
+            Ok(url) => (None, url),
+            Err(_) => {
+                let engine = Engine::start(None).await.unwrap();
+                let url = engine.url();
+                (Some(engine), url)
+            }
+        };
+        let client = engine::client(&engine_url);
+        let table = format!("test-{}-{}", std::process::id(), next_number());
+        template().create_table(&client, &table).await.unwrap();
+        let (recorder, endpoint) = Recorder::start(&engine_url).await;
+        let runtime = Runtime::default();
+        let runtime_api = runtime.serve().await;
+        Self {
+            _engine: engine,
+            client,
+            table,
+            endpoint,
+            recorder,
+            runtime,
+            runtime_api,
+            overrides: overrides
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            processes: Mutex::default(),
+            logs: Arc::default(),
+        }
+    }
+
+    /// Whether the suite runs against the embedded engine, whose capacity figures can be trusted.
+    pub fn is_embedded(&self) -> bool {
+        self._engine.is_some()
+    }
+
+    /// Sends a request through the gateway as the deployed REST API would.
+    pub async fn send(&self, request: Request) -> Reply {
+        self.deliver(&self.route(&request), request.rest_event()).await
+    }
+
+    /// Sends a request through the gateway as `cargo lambda watch` would.
+    pub async fn send_v2(&self, request: Request) -> Reply {
+        self.deliver(&self.route(&request), request.http_event()).await
+    }
+
+    /// Sends any event to any function.
+    pub async fn deliver(&self, binary: &str, event: Value) -> Reply {
+        self.invoke(binary, event)
+            .await
+            .unwrap_or_else(|| panic!("{binary} died; it said: {:#?}", self.logs()))
+    }
+
+    /// Sends any event to any function; `None` if the process that took it died.
+    pub async fn invoke(&self, binary: &str, event: Value) -> Option<Reply> {
+        if self.processes.lock().unwrap().get(binary).is_none() {
+            self.spawn(binary);
+        }
+        let answered = self.runtime.invoke(binary, event.to_string());
+        let answer = tokio::select! {
+            answer = answered => answer.ok(),
+            () = self.all_dead(binary) => None,
+            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{binary} does not answer; it said: {:#?}", self.logs()),
+        };
+        match answer? {
+            Answer::Response(response) => Some(Reply::read(&response)),
+            Answer::Error(error) => {
+                panic!(
+                    "{binary} reported an error: {} {:#?}",
+                    String::from_utf8_lossy(&error),
+                    self.logs()
+                )
+            }
+        }
+    }
+
+    async fn all_dead(&self, binary: &str) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let mut processes = self.processes.lock().unwrap();
+            let running = processes
+                .get_mut(binary)
+                .is_some_and(|all| all.iter_mut().any(|process| matches!(process.try_wait(), Ok(None))));
+            if !running {
+                return;
+            }
+        }
+    }
+
+    /// The function that the template routes this request to. A method of its own comes before `ANY`, a path of its own before `{proxy+}`.
+    fn route(&self, request: &Request) -> String {
+        let path = match request.path.strip_suffix('/') {
+            Some("") | None => request.path.as_str(),
+            Some(path) => path,
+        };
+        let routes = || {
+            functions()
+                .iter()
+                .flat_map(|function| function.routes.iter().map(move |route| (function, route)))
+        };
+        let with = |method: &str| {
+            let here = routes().filter(|(_, route)| route.method == method && !route.path.contains("+}"));
+            here.into_iter()
+                .find(|(_, route)| shared::api::match_path(&route.path, path).is_some())
+        };
+        let any = || routes().find(|(_, route)| route.method == "ANY" && route.path.contains("+}"));
+        let (function, _) = with(&request.method)
+            .or_else(|| with("ANY"))
+            .or_else(any)
+            .expect("the template has a catch-all");
+        function.binary.clone()
+    }
+
+    /// Starts one more process of a function.
+    pub fn spawn(&self, binary: &str) {
+        let function = functions()
+            .iter()
+            .find(|function| function.binary == binary)
+            .expect("the template has the function");
+        let mut command = Command::new(binaries::path_of(binary));
+        command
+            .env_clear()
+            .envs(LOCAL_CREDENTIALS)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", &self.endpoint)
+            .env(
+                "AWS_LAMBDA_RUNTIME_API",
+                format!("http://{}/{binary}", self.runtime_api),
+            )
+            .env("AWS_LAMBDA_FUNCTION_NAME", binary)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .envs(&function.environment)
+            .env("TABLE_NAME", &self.table);
+        if function.environment.contains_key("SIGNING_SEED") {
+            command.env("SIGNING_SEED", base64_of(&SEED));
+        }
+        command
+            .envs(&self.overrides)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
+        self.keep_lines(child.stdout.take().unwrap());
+        self.keep_lines(child.stderr.take().unwrap());
+        self.processes
+            .lock()
+            .unwrap()
+            .entry(binary.to_owned())
+            .or_default()
+            .push(child);
+    }
+
+    fn keep_lines(&self, output: impl AsyncRead + Unpin + Send + 'static) {
+        let logs = Arc::clone(&self.logs);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                logs.lock().unwrap().push(line);
+            }
+        });
+    }
+
+    /// Kills every process of a function, as SIGKILL does: no handler runs.
+    pub async fn kill(&self, binary: &str) {
+        let processes = self.processes.lock().unwrap().remove(binary).unwrap_or_default();
+        for mut process in processes {
+            process.kill().await.unwrap();
+        }
+    }
+
+    /// What the functions have printed so far.
+    pub fn logs(&self) -> Vec<String> {
+        self.logs.lock().unwrap().clone()
+    }
+
+    /// What went to the engine since it was last asked.
+    pub fn take_recorded(&self) -> Vec<Recorded> {
+        self.recorder.take()
+    }
+
+    /// Signs up and logs in.
+    pub async fn account(&self, username: &str) -> Account {
+        let password = "correct horse battery".to_owned();
+        let credentials = json!({"username": username, "password": password});
+        self.send(Request::post("/api/v1/users", &credentials))
+            .await
+            .expect_status(201);
+        self.login(username, &password).await
+    }
+
+    /// Logs in.
+    pub async fn login(&self, username: &str, password: &str) -> Account {
+        let credentials = json!({"username": username, "password": password});
+        let reply = self
+            .send(Request::post("/api/v1/users/login", &credentials))
+            .await
+            .expect_status(200);
+        Account {
+            username: username.into(),
+            password: password.into(),
+            access: reply.text_of("access"),
+            refresh: reply.text_of("refresh"),
+        }
+    }
+
+    /// Sends a chat message.
+    pub async fn chat(&self, account: &Account, message: &str) -> Reply {
+        self.send(Request::post("/api/v1/chats", &json!({"message": message})).bearer(&account.access))
+            .await
+    }
+
+    /// The balance that the user is told.
+    pub async fn balance(&self, account: &Account) -> u64 {
+        let reply = self
+            .send(Request::get("/api/v1/users/token-balance").bearer(&account.access))
+            .await
+            .expect_status(200);
+        reply.body["token_balance"].as_u64().unwrap()
+    }
+
+    /// A user's whole partition, read from the table.
+    pub async fn items(&self, username: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let pk = AttributeValue::S(format!("USER#{username}"));
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk");
+        let pages = query
+            .expression_attribute_values(":pk", pk)
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+    }
+
+    /// Checks from the outside, by reading the table: balance + Σ holds + Σ chat costs = what was granted.
+    pub async fn check_ledger(&self, username: &str) {
+        let items = self.items(username).await;
+        let number = |value: &AttributeValue| value.as_n().unwrap().parse::<u64>().unwrap();
+        let user = items
+            .iter()
+            .find(|item| item["sk"].as_s().unwrap() == "USER")
+            .expect("the user is there");
+        let holds: u64 = user["holds"]
+            .as_m()
+            .unwrap()
+            .values()
+            .map(|hold| number(&hold.as_m().unwrap()["c"]))
+            .sum();
+        let chats = items
+            .iter()
+            .filter(|item| item["sk"].as_s().unwrap().starts_with("TURN#"));
+        let spent: u64 = chats.map(|chat| number(&chat["cost"])).sum();
+        let (balance, granted) = (number(&user["balance"]), number(&user["signup_grant"]));
+        assert_eq!(
+            balance + holds + spent,
+            granted,
+            "balance {balance} + holds {holds} + spent {spent}"
+        );
+    }
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    STANDARD.encode(bytes)
+}
+
+/// What a test does to the table behind the system's back.
+impl System {
+    /// Sets an attribute of a user.
+    pub async fn set(&self, account: &Account, attribute: &str, value: AttributeValue) {
+        let update = self.user_update(account).update_expression("SET #attribute = :value");
+        let update = update
+            .expression_attribute_names("#attribute", attribute)
+            .expression_attribute_values(":value", value);
+        update.send().await.unwrap();
+    }
+
+    /// Makes a session's last refresh look older.
+    pub async fn age_session(&self, account: &Account, session: &str, milliseconds: u64) {
+        let update = self
+            .user_update(account)
+            .update_expression("SET sessions.#session.r = sessions.#session.r - :age");
+        let update = update.expression_attribute_names("#session", session);
+        update
+            .expression_attribute_values(":age", AttributeValue::N(milliseconds.to_string()))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Leaves a hold as a function does that dies right after placing it; its lease ends `lease_milliseconds` from now.
+    pub async fn leave_dead_hold(&self, account: &Account, cost: u64, lease_milliseconds: i64) {
+        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        let cost = i64::try_from(cost).unwrap();
+        let hold = HashMap::from([
+            ("c".into(), number(cost)),
+            ("a".into(), AttributeValue::S(format!("attempt{}", next_number()))),
+            ("p".into(), number(now - 60_000)),
+            ("l".into(), number(now + lease_milliseconds)),
+        ]);
+        let update = self
+            .user_update(account)
+            .update_expression("SET balance = balance - :cost, holds.#hold = :hold");
+        let update = update
+            .condition_expression("balance >= :cost")
+            .expression_attribute_values(":cost", number(cost));
+        let update = update.expression_attribute_names("#hold", format!("dead{}", next_number()));
+        update
+            .expression_attribute_values(":hold", AttributeValue::M(hold))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    fn user_update(
+        &self,
+        account: &Account,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        let pk = AttributeValue::S(format!("USER#{}", account.username.to_lowercase()));
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", pk)
+            .key("sk", AttributeValue::S("USER".into()))
+    }
+
+    /// The gateway event of a chat message.
+    pub fn chat_event(&self, account: &Account, message: &str) -> Value {
+        Request::post("/api/v1/chats", &json!({"message": message}))
+            .bearer(&account.access)
+            .rest_event()
+    }
+}
