@@ -1,1 +1,304 @@
-//! agreement
+//! What must agree: the endpoint table, the binaries, `template.yaml`, the watch router, the events; and the arrows between modules.
+//!
+//! Adding an endpoint is four steps: a constant in `shared/src/api/`, a binary in `functions/src/bin/`, a resource in `template.yaml`,
+//! an event in `events/`. Each one forgotten turns one of these red, with what to add.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use local::template::{Function, Route};
+use serde_json::Value;
+use shared::api::{self, Entry, TABLE};
+
+use crate::support::{Request, System, root, template};
+
+fn functions() -> Vec<Function> {
+    template().functions().unwrap()
+}
+
+/// The names that everything must have: every endpoint and the fallback.
+fn names() -> BTreeSet<String> {
+    TABLE
+        .iter()
+        .map(|entry| entry.name)
+        .chain([api::FALLBACK])
+        .map(str::to_owned)
+        .collect()
+}
+
+fn stems(directory: &str, extension: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join(directory))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let wanted = entries.filter(|path| path.extension().is_some_and(|found| found == extension));
+    wanted
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_endpoint_has_a_binary_an_event_and_a_resource_of_its_name() {
+    assert_eq!(
+        stems("functions/src/bin", "rs"),
+        names(),
+        "functions/src/bin/<name>.rs against the endpoint table"
+    );
+    assert_eq!(
+        stems("events", "json"),
+        names(),
+        "events/<name>.json against the endpoint table"
+    );
+    let built: BTreeSet<_> = functions().into_iter().map(|function| function.binary).collect();
+    assert_eq!(built, names(), "template.yaml's functions against the endpoint table");
+    for function in functions() {
+        let camel: String = function
+            .binary
+            .split('-')
+            .map(|word| word[..1].to_uppercase() + &word[1..])
+            .collect();
+        assert_eq!(function.resource, camel, "a resource is named like its binary");
+    }
+    let manifest: toml::Table =
+        toml::from_str(&fs::read_to_string(root().join("functions/Cargo.toml")).unwrap()).unwrap();
+    let untested = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|bin| bin["test"].as_bool() == Some(false));
+    let untested: BTreeSet<_> = untested.map(|bin| bin["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        untested,
+        names(),
+        "add [[bin]] with test = false to functions/Cargo.toml, or cargo links the binary twice"
+    );
+}
+
+#[test]
+fn the_template_routes_what_the_table_says_and_the_rest_to_the_fallback() {
+    let wanted = |entry: &Entry| -> BTreeSet<Route> {
+        let route = |path: &&str| Route {
+            method: entry.method.as_str().into(),
+            path: (*path).into(),
+        };
+        entry.paths.iter().map(route).collect()
+    };
+    let functions = functions();
+    let routes = |name: &str| -> BTreeSet<Route> {
+        functions
+            .iter()
+            .find(|function| function.binary == name)
+            .unwrap()
+            .routes
+            .iter()
+            .cloned()
+            .collect()
+    };
+    for entry in TABLE {
+        assert_eq!(
+            routes(entry.name),
+            wanted(entry),
+            "the events of {} in template.yaml",
+            entry.name
+        );
+    }
+    let paths = TABLE
+        .iter()
+        .flat_map(|entry| entry.paths.iter().copied())
+        .chain(["/", "/{proxy+}"]);
+    let any: BTreeSet<_> = paths
+        .map(|path| Route {
+            method: "ANY".into(),
+            path: path.into(),
+        })
+        .collect();
+    assert_eq!(
+        routes(api::FALLBACK),
+        any,
+        "the events of {} in template.yaml",
+        api::FALLBACK
+    );
+}
+
+#[test]
+fn the_watch_router_serves_both_spellings_of_every_path() {
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string(root().join("Cargo.toml")).unwrap()).unwrap();
+    let router = manifest["workspace"]["metadata"]["lambda"]["watch"]["router"]
+        .as_table()
+        .unwrap();
+    let mut found = BTreeMap::new();
+    for (path, functions) in router {
+        match functions {
+            toml::Value::String(function) => drop(found.insert((path.clone(), "*".to_owned()), function.clone())),
+            functions => {
+                for route in functions.as_array().unwrap() {
+                    let text = |member: &str| route[member].as_str().unwrap().to_owned();
+                    found.insert((path.clone(), text("method")), text("function"));
+                }
+            }
+        }
+    }
+    let mut wanted = BTreeMap::new();
+    let mut block = format!("\"/\" = \"{0}\"\n\"/{{*path}}\" = \"{0}\"\n", api::FALLBACK);
+    for path in ["/", "/{*path}"] {
+        wanted.insert((path.to_owned(), "*".to_owned()), api::FALLBACK.to_owned());
+    }
+    let paths: BTreeSet<_> = TABLE.iter().flat_map(|entry| entry.paths.iter().copied()).collect();
+    for path in paths {
+        for spelling in [path.to_owned(), format!("{path}/")] {
+            let mut routes = Vec::new();
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
+                let here = |entry: &&Entry| entry.method.as_str() == method && entry.paths.contains(&path);
+                let function = TABLE.iter().find(here).map_or(api::FALLBACK, |entry| entry.name);
+                wanted.insert((spelling.clone(), method.to_owned()), function.to_owned());
+                routes.push(format!("{{ method = \"{method}\", function = \"{function}\" }}"));
+            }
+            block.push_str(&format!("\"{spelling}\" = [{}]\n", routes.join(", ")));
+        }
+    }
+    assert_eq!(
+        found, wanted,
+        "[workspace.metadata.lambda.watch.router] in Cargo.toml should be:\n{block}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_understood_by_its_function() {
+    let system = System::start().await;
+    for name in names() {
+        let event = fs::read_to_string(root().join("events").join(format!("{name}.json"))).unwrap();
+        let event: Value = serde_json::from_str(&event).unwrap();
+        let reply = system.deliver(&name, event).await;
+        // The placeholders for tokens are not valid; everything else about the events is.
+        let expected = match name.as_str() {
+            "users-register" => 201,
+            "users-login" | "system-health" | "keys-list" => 200,
+            "system-fallback" => 404,
+            _ => 401,
+        };
+        if name == "users-login" {
+            assert!([200, 401].contains(&reply.status), "{name}: {}", reply.text);
+        } else {
+            assert_eq!(reply.status, expected, "{name}: {}", reply.text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn success_has_the_status_that_the_table_says() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let chat = system.chat(&ada, "hello").await;
+    let id = chat.body["chat"]["id"].as_str().unwrap();
+    let refresh = serde_json::json!({"refresh": ada.refresh});
+    let credentials = serde_json::json!({"username": "ada", "password": ada.password});
+    let fresh = serde_json::json!({"username": "bob", "password": ada.password});
+    for entry in TABLE {
+        let path = entry.paths[0].replace("{id}", id);
+        let request = match entry.name {
+            "users-register" => Request::post(&path, &fresh),
+            "users-login" => Request::post(&path, &credentials),
+            "users-logout" => continue,
+            "token-refresh" => Request::post(&path, &refresh),
+            "chats-send" => Request::post(&path, &serde_json::json!({"message": "hello"})),
+            _ => Request::get(&path),
+        };
+        system
+            .send(request.bearer(&ada.access))
+            .await
+            .expect_status(entry.success);
+    }
+    let logout = Request::post("/api/v1/users/logout", &refresh).bearer(&ada.access);
+    system.send(logout).await.expect_status(200);
+}
+
+/// Every Rust file below a directory, with its path relative to it.
+fn sources(directory: &Path, below: &str, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let name = format!("{below}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            sources(&entry.path(), &format!("{name}/"), found);
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            found.push((name, text));
+        }
+    }
+}
+
+#[test]
+fn arrows_between_modules_point_downward() {
+    // Each layer may use those below it and its own.
+    let layers: [&[&str]; 6] = [
+        &["lambda"],
+        &["api"],
+        &["chats"],
+        &["accounts", "billing", "sessions"],
+        &["auth", "model", "store"],
+        &["config", "domain", "error"],
+    ];
+    let level = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    let mut files = Vec::new();
+    sources(&root().join("shared/src"), "", &mut files);
+    assert!(files.len() > 30);
+    for (file, text) in &files {
+        let module = file.split(['/', '.']).next().unwrap();
+        if module == "lib" {
+            continue;
+        }
+        let own = level(module).unwrap_or_else(|| panic!("add {module} to a layer"));
+        for (number, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
+            for (_, used) in line.match_indices("crate::").map(|(at, _)| {
+                line[at + 7..]
+                    .split_once(|c: char| !c.is_alphanumeric() && c != '_')
+                    .map_or((at, &line[at + 7..]), |(word, _)| (at, word))
+            }) {
+                if let Some(used_level) = level(used) {
+                    assert!(used_level >= own, "{file}:{}: {module} must not use {used}", number + 1);
+                }
+            }
+        }
+        // `use crate::{…}` in one statement over several lines.
+        for block in text.split("use crate::{").skip(1) {
+            let block = block.split("};").next().unwrap();
+            let first_words = block
+                .split(['{', ',', '}'])
+                .map(|part| part.trim().split("::").next().unwrap_or_default());
+            for used in first_words.filter(|word| level(word).is_some()) {
+                assert!(level(used).unwrap() >= own, "{file}: {module} must not use {used}");
+            }
+        }
+        let only_in = [
+            ("aws_sdk_dynamodb", "store"),
+            ("aws_config", "store"),
+            ("lambda_http", "lambda"),
+            ("jsonwebtoken", "auth"),
+            ("argon2::", "auth"),
+            ("env::var", "config"),
+        ];
+        for (word, home) in only_in {
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(word));
+            assert!(!code || module == home, "{file}: {word} belongs in {home}");
+        }
+    }
+}
+
+#[test]
+fn functions_are_small_and_know_nothing_of_http_or_dynamodb() {
+    let mut files = Vec::new();
+    sources(&root().join("functions/src/bin"), "", &mut files);
+    for (file, text) in files {
+        assert!(text.lines().count() <= 60, "{file} is longer than 60 lines");
+        for word in ["aws_sdk", "lambda_http", "header", "status", "AttributeValue", "env::"] {
+            assert!(!text.contains(word), "{file} knows of {word}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Account, Request, System};
+use crate::support::{Account, Lost, Request, System};
 
 /// How many processes of the chat function race.
 const PROCESSES: usize = 8;
@@ -236,5 +236,104 @@ async fn no_more_calls_of_one_user_run_at_once_than_allowed() {
         "1"
     );
     assert_eq!(system.balance(&ada).await, 3800);
+    system.check_ledger("ada").await;
+}
+
+/// As often as the SDK tries.
+const EVERY_ATTEMPT: usize = 3;
+
+async fn chats_of(system: &System, username: &str) -> u64 {
+    let items = system.items(username).await;
+    items
+        .iter()
+        .filter(|item| item["sk"].as_s().unwrap().starts_with("TURN#"))
+        .count() as u64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_reply_is_lost_deducts_once() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Reply, "UpdateItem", 1);
+    let reply = system.chat(&ada, "hello").await.expect_status(200);
+    assert_eq!(reply.body["token_balance"], 3900);
+    assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
+    assert_eq!(chats_of(&system, "ada").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_every_reply_is_lost_comes_back_when_its_lease_runs_out() {
+    let system = System::start_with(&[("HOLD_LEASE_SECONDS", "1")]).await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Reply, "UpdateItem", EVERY_ATTEMPT);
+    system.chat(&ada, "hello").await.expect_error(503, "busy");
+    system.check_ledger("ada").await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+    assert_eq!(chats_of(&system, "ada").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_whose_reply_is_lost_is_found_and_charged_once() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    for (lost, chats) in [(1, 1), (EVERY_ATTEMPT, 2)] {
+        system.lose(Lost::Reply, "TransactWriteItems", lost);
+        system.chat(&ada, "hello").await.expect_status(200);
+        assert_eq!(system.balance(&ada).await, 4000 - 100 * chats);
+        assert_eq!(chats_of(&system, "ada").await, chats);
+        system.check_ledger("ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_never_arrives_charges_nothing() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Request, "TransactWriteItems", EVERY_ATTEMPT);
+    system.chat(&ada, "hello").await.expect_error(503, "busy");
+    assert_eq!(system.balance(&ada).await, 4000, "released, not left to its lease");
+    assert_eq!(chats_of(&system, "ada").await, 0);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ups_logins_and_refreshes_whose_reply_is_lost_happen_once() {
+    let system = System::start().await;
+    // Starts the processes, which publish their key with the same operation that is lost below.
+    let warm = system.account("warm").await;
+    let refresh = |token: &str| system.send(Request::post("/api/v1/token/refresh", &json!({"refresh": token})));
+    refresh("rubbish").await.expect_status(401);
+    system.lose(Lost::Reply, "PutItem", 1);
+    let credentials = json!({"username": "ada", "password": warm.password});
+    system
+        .send(Request::post("/api/v1/users", &credentials))
+        .await
+        .expect_status(201);
+    system.lose(Lost::Reply, "UpdateItem", 1);
+    let ada = system.login("ada", &warm.password).await;
+    system.lose(Lost::Reply, "UpdateItem", 1);
+    let refreshed = refresh(&ada.refresh).await.expect_status(200);
+    let again = Account {
+        access: refreshed.text_of("access"),
+        refresh: refreshed.text_of("refresh"),
+        ..ada
+    };
+    assert_eq!(system.balance(&again).await, 4000);
+    let items = system.items("ada").await;
+    assert_eq!(items[0]["sessions"].as_m().unwrap().len(), 1);
+    refresh(&again.refresh).await.expect_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_holds_given_back_with_a_lost_reply_come_back_once() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.leave_dead_hold(&ada, 1_000, -1).await;
+    system.lose(Lost::Reply, "UpdateItem", 1);
+    assert_eq!(system.balance(&ada).await, 4000);
     system.check_ledger("ada").await;
 }

@@ -271,7 +271,7 @@ async fn a_user_item_stays_within_one_write_unit() {
     for _ in 0..4 {
         ada = system.login(&name, "correct horse battery").await;
     }
-    for _ in 0..3 {
+    for _ in 0..4 {
         system.spawn("chats-send");
     }
     system

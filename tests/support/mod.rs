@@ -8,6 +8,6 @@ mod runtime;
 mod system;
 
 pub use forge::Forge;
-pub use recorder::Recorded;
+pub use recorder::{Lost, Recorded};
 pub use reply::Reply;
 pub use system::{Account, Request, System, root, template};

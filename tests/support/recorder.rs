@@ -19,8 +19,6 @@ pub struct Recorded {
     pub operation: String,
     /// The request.
     pub request: Value,
-    /// The engine's status.
-    pub status: u16,
     /// The engine's reply.
     pub response: Value,
 }
@@ -50,6 +48,24 @@ pub struct Recorder {
     engine: String,
     client: reqwest::Client,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    faults: Arc<Mutex<Vec<Fault>>>,
+}
+
+/// What goes wrong with the next requests of one operation.
+#[derive(Debug)]
+struct Fault {
+    operation: String,
+    times: usize,
+    lost: Lost,
+}
+
+/// What gets lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The request: the engine never sees it.
+    Request,
+    /// The reply: the engine has done what was asked.
+    Reply,
 }
 
 impl Recorder {
@@ -59,6 +75,7 @@ impl Recorder {
             engine: engine.to_owned(),
             client: reqwest::Client::new(),
             recorded: Arc::default(),
+            faults: Arc::default(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -68,6 +85,22 @@ impl Recorder {
             .with_state(recorder.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (recorder, url)
+    }
+
+    /// Loses the next `times` requests of an operation, or the replies to them. The client sees a 500, as it does when DynamoDB's
+    /// front end loses its storage node, and nothing in it tells the two apart.
+    pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
+        let operation = operation.to_owned();
+        self.faults.lock().unwrap().push(Fault { operation, times, lost });
+    }
+
+    fn next_fault(&self, operation: &str) -> Option<Lost> {
+        let mut faults = self.faults.lock().unwrap();
+        let fault = faults
+            .iter_mut()
+            .find(|fault| fault.operation == operation && fault.times > 0)?;
+        fault.times -= 1;
+        Some(fault.lost)
     }
 
     /// What has gone through since it was last asked.
@@ -89,6 +122,10 @@ async fn pass_on(
         .unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request = serde_json::from_slice(&body).unwrap_or_default();
+    let lost = recorder.next_fault(&operation);
+    if lost == Some(Lost::Request) {
+        return internal_server_error();
+    }
     let mut forwarded = recorder
         .client
         .request(method, format!("{}{uri}", recorder.engine))
@@ -109,12 +146,20 @@ async fn pass_on(
     recorder.recorded.lock().unwrap().push(Recorded {
         operation,
         request,
-        status: status.as_u16(),
         response: serde_json::from_slice(&body).unwrap_or_default(),
     });
+    if lost == Some(Lost::Reply) {
+        return internal_server_error();
+    }
     let mut response = (StatusCode::from_u16(status.as_u16()).unwrap(), body).into_response();
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+fn internal_server_error() -> Response {
+    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"lost"}"#;
+    let headers = [("content-type", "application/x-amz-json-1.0")];
+    (StatusCode::INTERNAL_SERVER_ERROR, headers, body).into_response()
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Recorded, Reply, binaries,
+    Lost, Recorded, Reply, binaries,
     recorder::Recorder,
     runtime::{Answer, Runtime},
 };
@@ -364,6 +364,11 @@ impl System {
     /// What the functions have printed so far.
     pub fn logs(&self) -> Vec<String> {
         self.logs.lock().unwrap().clone()
+    }
+
+    /// Loses the next requests of an operation, or the replies to them.
+    pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
+        self.recorder.lose(lost, operation, times);
     }
 
     /// What went to the engine since it was last asked.
