@@ -4,10 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes, to_bytes},
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, Method, Request, StatusCode, Uri},
     response::{IntoResponse, Response},
+};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -46,7 +50,7 @@ impl Recorded {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     engine: String,
-    client: reqwest::Client,
+    client: Client<HttpConnector, Body>,
     recorded: Arc<Mutex<Vec<Recorded>>>,
     faults: Arc<Mutex<Vec<Fault>>>,
 }
@@ -73,7 +77,7 @@ impl Recorder {
     pub async fn start(engine: &str) -> (Self, String) {
         let recorder = Self {
             engine: engine.to_owned(),
-            client: reqwest::Client::new(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
             recorded: Arc::default(),
             faults: Arc::default(),
         };
@@ -126,23 +130,23 @@ async fn pass_on(
     if lost == Some(Lost::Request) {
         return internal_server_error();
     }
-    let mut forwarded = recorder
-        .client
-        .request(method, format!("{}{uri}", recorder.engine))
-        .body(body);
+    let mut forwarded = Request::builder()
+        .method(method)
+        .uri(format!("{}{uri}", recorder.engine));
     for (name, value) in &headers {
         if name != "host" && name != "content-length" {
             forwarded = forwarded.header(name, value);
         }
     }
-    let reply = forwarded.send().await.unwrap();
+    let forwarded = forwarded.body(Body::from(body)).unwrap();
+    let reply = recorder.client.request(forwarded).await.unwrap();
     let status = reply.status();
     let kept = ["content-type", "x-amzn-requestid", "x-amz-crc32"];
     let headers: Vec<_> = kept
         .iter()
         .filter_map(|name| Some((*name, reply.headers().get(*name)?.clone())))
         .collect();
-    let body = reply.bytes().await.unwrap();
+    let body = to_bytes(Body::new(reply.into_body()), usize::MAX).await.unwrap();
     recorder.recorded.lock().unwrap().push(Recorded {
         operation,
         request,
@@ -151,7 +155,7 @@ async fn pass_on(
     if lost == Some(Lost::Reply) {
         return internal_server_error();
     }
-    let mut response = (StatusCode::from_u16(status.as_u16()).unwrap(), body).into_response();
+    let mut response = (status, body).into_response();
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }

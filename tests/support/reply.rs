@@ -2,6 +2,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The payload format that a reply must have.
+#[derive(Debug, Clone, Copy)]
+pub enum Format {
+    Rest,
+    Http,
+}
+
 /// What a client would have got from the gateway.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -13,8 +20,15 @@ pub struct Reply {
 
 impl Reply {
     /// Reads a function's response as the gateway does; whatever it would turn into a 502 panics.
-    pub fn read(response: &[u8]) -> Self {
+    pub fn read(response: &[u8], format: Format) -> Self {
         let response: Value = serde_json::from_slice(response).expect("the response is JSON");
+        // API Gateway takes an unknown member for a malformed response; format 2.0 has cookies, and the watcher insists on them.
+        let members: Vec<_> = response.as_object().unwrap().keys().map(String::as_str).collect();
+        let wanted: &[&str] = match format {
+            Format::Rest => &["body", "headers", "isBase64Encoded", "statusCode"],
+            Format::Http => &["body", "cookies", "headers", "isBase64Encoded", "statusCode"],
+        };
+        assert_eq!(members, wanted);
         let headers = response["headers"].as_object().expect("the response has headers");
         let text = response["body"].as_str().expect("the body is text").to_owned();
         Self {

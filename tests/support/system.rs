@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     Lost, Recorded, Reply, binaries,
     recorder::Recorder,
+    reply::Format,
     runtime::{Answer, Runtime},
 };
 
@@ -168,7 +169,7 @@ impl Request {
             .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
             .collect();
         json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": self.path, "rawQueryString": query.join("&"),
+            "version": "2.0", "routeKey": "$default", "httpMethod": "GET", "rawPath": self.path, "rawQueryString": query.join("&"),
             "headers": headers, "body": self.body, "isBase64Encoded": self.base64,
             "requestContext": {
                 "requestId": format!("request-{}", next_number()), "stage": "$default", "timeEpoch": 0,
@@ -249,6 +250,11 @@ impl System {
         if self.processes.lock().unwrap().get(binary).is_none() {
             self.spawn(binary);
         }
+        let format = if event["rawPath"].is_string() {
+            Format::Http
+        } else {
+            Format::Rest
+        };
         let answered = self.runtime.invoke(binary, event.to_string());
         let answer = tokio::select! {
             answer = answered => answer.ok(),
@@ -256,7 +262,7 @@ impl System {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{binary} does not answer; it said: {:#?}", self.logs()),
         };
         match answer? {
-            Answer::Response(response) => Some(Reply::read(&response)),
+            Answer::Response(response) => Some(Reply::read(&response, format)),
             Answer::Error(error) => {
                 panic!(
                     "{binary} reported an error: {} {:#?}",

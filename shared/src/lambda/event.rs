@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 /// A request as the edge needs it.
 #[derive(Debug)]
 pub struct Request {
+    /// The format of the event, which the reply must match.
+    pub(super) format: Format,
     /// Upper case.
     pub(super) method: String,
     /// Without the stage and without a trailing slash.
@@ -27,6 +29,15 @@ pub struct Request {
     pub(super) body: Vec<u8>,
     /// The gateway's id of the request.
     pub(super) id: Option<String>,
+}
+
+/// The payload format of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// 1.0, of REST APIs.
+    Rest,
+    /// 2.0, of HTTP APIs and of `cargo lambda watch`.
+    Http,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +79,16 @@ impl Request {
         let event: Event = serde_json::from_str(event.get()).map_err(|_| "Event is not a gateway event")?;
         let context = event.request_context;
         let (id, stage, http) = context.map_or((None, None, None), |c| (c.request_id, c.stage, c.http));
-        let method = event.http_method.or_else(|| http.and_then(|http| http.method));
+        let format = if event.raw_path.is_some() {
+            Format::Http
+        } else {
+            Format::Rest
+        };
+        let method = match format {
+            Format::Rest => event.http_method,
+            // `cargo lambda watch` also sends an `httpMethod`, which is always GET.
+            Format::Http => http.and_then(|http| http.method),
+        };
         let path = event.raw_path.or(event.path);
         let (Some(method), Some(path)) = (method, path) else {
             return Err("Event is not a gateway event");
@@ -111,6 +131,7 @@ impl Request {
             text.into_bytes()
         };
         Ok(Self {
+            format,
             method: method.to_ascii_uppercase(),
             path: normalise(&path, stage.as_deref()),
             query,
@@ -202,7 +223,7 @@ mod tests {
         }))
         .unwrap();
         let http = decode(&serde_json::json!({
-            "version": "2.0", "rawPath": "/prod/api/v1/chats/", "rawQueryString": "limit=1&limit=2",
+            "version": "2.0", "httpMethod": "POST", "rawPath": "/prod/api/v1/chats/", "rawQueryString": "limit=1&limit=2",
             "headers": {"accept": "*/*", "authorization": "Bearer x"},
             "isBase64Encoded": false,
             "requestContext": {"requestId": "r-1", "stage": "prod", "http": {"method": "get"}},

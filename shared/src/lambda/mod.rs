@@ -136,6 +136,7 @@ fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
         .ok()
         .and_then(|request| request.headers("origin").first());
     let reply = Reply::failure(&error, StatusMember::Word, request_id)
+        .for_format(request.as_ref().ok().map(|request| request.format))
         .with_header("x-request-id", request_id)
         .with_caching(Caching::Never, false)
         .with_cors(&config.allowed_origins, origin.map(String::as_str));
@@ -201,6 +202,7 @@ where
             Err(error) => Reply::failure(error, self.endpoint.status_member, request_id),
         };
         let reply = reply
+            .for_format(request.as_ref().ok().map(|request| request.format))
             .with_header("x-request-id", request_id)
             .with_caching(self.endpoint.caching, outcome.is_ok())
             .with_cors(&self.config.allowed_origins, origin.map(String::as_str));

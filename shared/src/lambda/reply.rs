@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::event::Format;
 use crate::{
     api::{Caching, StatusMember},
     config::AllowedOrigins,
     error::Error,
 };
 
-/// A reply in the form that both gateway payload formats understand.
+/// A reply in the form of the gateway's payload format.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reply {
@@ -19,6 +20,9 @@ pub(super) struct Reply {
     headers: BTreeMap<&'static str, String>,
     body: String,
     is_base64_encoded: bool,
+    /// Format 2.0 has it and `cargo lambda watch` insists on it; a REST API takes an unknown member for a malformed response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[String; 0]>,
 }
 
 impl Reply {
@@ -65,6 +69,7 @@ impl Reply {
             headers,
             body,
             is_base64_encoded: false,
+            cookies: None,
         }
     }
 
@@ -74,6 +79,12 @@ impl Reply {
 
     pub(super) fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(name, value.to_owned());
+        self
+    }
+
+    /// Gives the reply the form that the request's gateway expects.
+    pub(super) fn for_format(mut self, format: Option<Format>) -> Self {
+        self.cookies = (format == Some(Format::Http)).then_some([]);
         self
     }
 
