@@ -13,6 +13,7 @@
     reason = "a test reads its environment, prints what it measured and fails by panicking; its modules have no other users"
 )]
 
+#[expect(dead_code, reason = "the bench uses more of this than the tests")]
 mod support;
 
 mod agreement;

@@ -131,7 +131,7 @@ impl Request {
     }
 
     /// The event of the deployed REST API, payload format 1.0.
-    fn rest_event(&self) -> Value {
+    pub fn rest_event(&self) -> Value {
         let singles = |pairs: &[(String, String)]| -> Value { json!(pairs.iter().cloned().collect::<HashMap<_, _>>()) };
         let multiples = |pairs: &[(String, String)]| -> Value {
             let mut multiple: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -179,6 +179,18 @@ impl Request {
     }
 }
 
+/// The engine of the environment, or one of this test's own.
+async fn engine() -> (Option<Engine>, String) {
+    match std::env::var("AWS_ENDPOINT_URL_DYNAMODB") {
+        Ok(url) => (None, url),
+        Err(_) => {
+            let engine = Engine::start(None).await.unwrap();
+            let url = engine.url();
+            (Some(engine), url)
+        }
+    }
+}
+
 fn next_number() -> u32 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     NUMBER.fetch_add(1, Ordering::Relaxed)
@@ -192,18 +204,28 @@ impl System {
 
     /// A deployment with some environment variables of its functions set differently.
     pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
-        let (engine, engine_url) = match std::env::var("AWS_ENDPOINT_URL_DYNAMODB") {
-            Ok(url) => (None, url),
-            Err(_) => {
-                let engine = Engine::start(None).await.unwrap();
-                let url = engine.url();
-                (Some(engine), url)
-            }
-        };
-        let client = engine::client(&engine_url);
+        let (engine, engine_url) = engine().await;
+        let (recorder, endpoint) = Recorder::start(&engine_url).await;
+        Self::deploy(engine, &engine_url, endpoint, recorder, overrides).await
+    }
+
+    /// A deployment whose functions speak to the engine directly, for measurements.
+    pub async fn start_direct(overrides: &[(&str, &str)]) -> Self {
+        let (engine, engine_url) = engine().await;
+        let (recorder, _) = Recorder::start(&engine_url).await;
+        Self::deploy(engine, &engine_url, engine_url.clone(), recorder, overrides).await
+    }
+
+    async fn deploy(
+        engine: Option<Engine>,
+        engine_url: &str,
+        endpoint: String,
+        recorder: Recorder,
+        overrides: &[(&str, &str)],
+    ) -> Self {
+        let client = engine::client(engine_url);
         let table = format!("test-{}-{}", std::process::id(), next_number());
         template().create_table(&client, &table).await.unwrap();
-        let (recorder, endpoint) = Recorder::start(&engine_url).await;
         let runtime = Runtime::default();
         let runtime_api = runtime.serve().await;
         Self {
@@ -312,11 +334,25 @@ impl System {
 
     /// Starts one more process of a function.
     pub fn spawn(&self, binary: &str) {
-        let function = functions()
-            .iter()
-            .find(|function| function.binary == binary)
-            .expect("the template has the function");
-        let mut command = Command::new(binaries::path_of(binary));
+        let (name, environment) = match binary.strip_prefix("bare-") {
+            Some(calls) => {
+                let environment = [("BARE_CALLS", calls), ("BARE_USER", "ada")];
+                (
+                    "bare",
+                    environment
+                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                        .into(),
+                )
+            }
+            None => {
+                let function = functions().iter().find(|function| function.binary == binary);
+                (
+                    binary,
+                    function.expect("the template has the function").environment.clone(),
+                )
+            }
+        };
+        let mut command = Command::new(binaries::path_of(name));
         command
             .env_clear()
             .envs(LOCAL_CREDENTIALS)
@@ -328,9 +364,9 @@ impl System {
             .env("AWS_LAMBDA_FUNCTION_NAME", binary)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-            .envs(&function.environment)
+            .envs(&environment)
             .env("TABLE_NAME", &self.table);
-        if function.environment.contains_key("SIGNING_SEED") {
+        if environment.contains_key("SIGNING_SEED") {
             command.env("SIGNING_SEED", base64_of(&SEED));
         }
         command
@@ -537,5 +573,48 @@ impl System {
         Request::post("/api/v1/chats", &json!({"message": message}))
             .bearer(&account.access)
             .rest_event()
+    }
+}
+
+/// What the bench measures.
+impl System {
+    /// The size of a function's binary, in bytes.
+    #[expect(clippy::cast_precision_loss, reason = "a few megabytes")]
+    pub fn size_of(&self, binary: &str) -> f64 {
+        std::fs::metadata(binaries::path_of(binary)).unwrap().len() as f64
+    }
+
+    /// The CPU that the one process of a function has used so far, all its threads together.
+    pub fn cpu_of(&self, binary: &str) -> Duration {
+        let processes = self.processes.lock().unwrap();
+        let Some(id) = processes.get(binary).and_then(|all| all.first()?.id()) else {
+            return Duration::ZERO;
+        };
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+        let nanoseconds = threads.filter_map(|thread| {
+            let schedule = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            schedule.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// A number that no other call gets.
+    pub fn unique_number(&self) -> u32 {
+        next_number()
+    }
+
+    /// The read units of the last request that a function logged.
+    pub async fn last_read_units(&self, binary: &str) -> f64 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let logs = self.logs();
+        let of_function = logs
+            .iter()
+            .rev()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let last = of_function
+            .into_iter()
+            .find(|line| line["endpoint"] == binary)
+            .expect("it has logged");
+        last["dynamodb_read_units"].as_f64().unwrap()
     }
 }
