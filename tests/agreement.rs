@@ -302,3 +302,22 @@ fn functions_are_small_and_know_nothing_of_http_or_dynamodb() {
         }
     }
 }
+
+#[test]
+fn a_chat_function_outlives_its_model_and_a_hold_outlives_its_function() {
+    let template = template();
+    let functions = template.functions().unwrap();
+    let chat = functions
+        .iter()
+        .find(|function| function.binary == "chats-send")
+        .unwrap();
+    let number = |name: &str| chat.environment[name].parse::<u64>().unwrap();
+    // A hold, a settlement, a release and a look at the chat, each bounded at 3 s by the store.
+    let table = 4 * 3;
+    assert!(
+        number("MODEL_TIMEOUT_MILLISECONDS") / 1_000 + table <= chat.timeout,
+        "the model's time-out and the table's fit the function's"
+    );
+    assert!(chat.timeout < number("HOLD_LEASE_SECONDS"));
+    assert!(chat.timeout <= 29, "a REST API waits no longer");
+}

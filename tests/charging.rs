@@ -266,7 +266,9 @@ async fn a_hold_whose_reply_is_lost_deducts_once() {
 async fn a_hold_whose_every_reply_is_lost_comes_back_when_its_lease_runs_out() {
     let system = System::start_with(&[("HOLD_LEASE_SECONDS", "1")]).await;
     let ada = system.account("ada").await;
+    // The hold and the release after it.
     system.lose(Lost::Reply, "UpdateItem", EVERY_ATTEMPT);
+    system.lose(Lost::Request, "UpdateItem", EVERY_ATTEMPT);
     system.chat(&ada, "hello").await.expect_error(503, "busy");
     system.check_ledger("ada").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -334,6 +336,103 @@ async fn expired_holds_given_back_with_a_lost_reply_come_back_once() {
     assert_eq!(system.balance(&ada).await, 4000);
     system.leave_dead_hold(&ada, 1_000, -1).await;
     system.lose(Lost::Reply, "UpdateItem", 1);
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_whose_every_reply_is_lost_is_released_at_once() {
+    let system = System::start_with(&[("SIGNUP_TOKENS", "100")]).await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Reply, "UpdateItem", EVERY_ATTEMPT);
+    system.chat(&ada, "hello").await.expect_error(503, "busy");
+    system
+        .chat(&ada, "hello again, with the only tokens there are")
+        .await
+        .expect_status(200);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_know_is_called_unknown_and_still_charged_at_most_once() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    // Settled, every reply lost, and then the chat cannot be looked for either.
+    system.lose(Lost::Reply, "TransactWriteItems", EVERY_ATTEMPT);
+    system.lose(Lost::Request, "GetItem", EVERY_ATTEMPT);
+    system.chat(&ada, "hello").await.expect_error(503, "outcome_unknown");
+    assert_eq!(chats_of(&system, "ada").await, 1);
+    assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_are_waited_out() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Conflict, "UpdateItem", 4);
+    system.lose(Lost::Conflict, "TransactWriteItems", 4);
+    system.chat(&ada, "hello").await.expect_status(200);
+    assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_does_not_end_is_503_with_the_hold_released() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.lose(Lost::Conflict, "TransactWriteItems", 5);
+    let reply = system.chat(&ada, "hello").await.expect_error(503, "busy");
+    assert_eq!(reply.header("retry-after"), "1");
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.lose(Lost::Conflict, "UpdateItem", 5);
+    system.chat(&ada, "hello").await.expect_error(503, "busy");
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+    let credentials = json!({"username": "bob", "password": "correct horse battery"});
+    system.lose(Lost::Conflict, "PutItem", 2);
+    system
+        .send(Request::post("/api/v1/users", &credentials))
+        .await
+        .expect_status(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttling_is_503_and_charges_nothing() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    assert_eq!(system.balance(&ada).await, 4000);
+    for operation in ["UpdateItem", "TransactWriteItems"] {
+        system.lose(Lost::Throttled, operation, EVERY_ATTEMPT);
+        system.chat(&ada, "hello").await.expect_error(503, "busy");
+        assert_eq!(system.balance(&ada).await, 4000, "{operation}");
+    }
+    system.lose(Lost::Throttled, "GetItem", EVERY_ATTEMPT);
+    let look = Request::get("/api/v1/users/token-balance").bearer(&ada.access);
+    system.send(look).await.expect_error(503, "busy");
+    assert_eq!(chats_of(&system, "ada").await, 0);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_whose_reply_is_lost_is_a_logout() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let body = json!({"refresh": ada.refresh});
+    system.lose(Lost::Reply, "UpdateItem", 1);
+    let logout = || system.send(Request::post("/api/v1/users/logout", &body).bearer(&ada.access));
+    logout().await.expect_status(200);
+    logout().await.expect_error(401, "token_not_valid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_and_fifty_dead_holds_all_come_back() {
+    // More than one update can name: DynamoDB allows 4 KB of expression.
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    for _ in 0..150 {
+        system.leave_dead_hold(&ada, 10, -1).await;
+    }
     assert_eq!(system.balance(&ada).await, 4000);
     system.check_ledger("ada").await;
 }

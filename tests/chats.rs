@@ -152,6 +152,34 @@ async fn pages_stay_whole_when_answers_are_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_fits_what_lambda_may_return_whatever_the_text() {
+    // A control character is one byte in the table and seven in a response, which is JSON within JSON.
+    let system = System::start_with(&[("MESSAGE_COST_TOKENS", "1")]).await;
+    let ada = system.account("ada").await;
+    let control = "\u{1}".repeat(8_000);
+    for _ in 0..60 {
+        system.chat(&ada, &control).await.expect_status(200);
+    }
+    let mut seen = 0;
+    let mut cursor: Option<String> = None;
+    loop {
+        let query: Vec<_> = [("limit", "100")]
+            .into_iter()
+            .chain(cursor.as_deref().map(|cursor| ("cursor", cursor)))
+            .collect();
+        let page = history(&system, &ada, &query).await.expect_status(200);
+        let response = serde_json::to_string(&page.text).unwrap();
+        assert!(response.len() < 6_000_000, "{}", response.len());
+        seen += page.body["data"].as_array().unwrap().len();
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tampered_and_foreign_cursors_are_refused() {
     let system = System::start().await;
     let (ada, bob) = (system.account("ada").await, system.account("bob").await);

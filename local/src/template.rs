@@ -34,6 +34,8 @@ pub struct Function {
     pub routes: Vec<Route>,
     /// Its environment, parameters at their defaults.
     pub environment: BTreeMap<String, String>,
+    /// How long it may run, in seconds.
+    pub timeout: u64,
     /// What it may do.
     pub permissions: Vec<Permission>,
 }
@@ -90,6 +92,9 @@ impl Template {
     fn function(&self, resource: &str, body: &Yaml) -> Result<Function, BoxError> {
         let properties = &body["Properties"];
         let binary = &body["Metadata"]["BuildProperties"]["Binary"];
+        let timeout = properties["Timeout"]
+            .as_i64()
+            .or(self.root["Globals"]["Function"]["Timeout"].as_i64());
         let mut environment = BTreeMap::new();
         for variables in [
             &self.root["Globals"]["Function"]["Environment"],
@@ -126,6 +131,7 @@ impl Template {
                 .to_owned(),
             environment,
             routes: routes.collect(),
+            timeout: u64::try_from(timeout.ok_or_else(|| format!("{resource} has no timeout"))?)?,
             permissions: permissions.collect::<Result<_, _>>()?,
         })
     }

@@ -18,8 +18,8 @@ use crate::{
 pub struct NewAccount {
     /// The name to take.
     pub username: Username,
-    /// The password that will prove its owner.
-    pub password: NewPassword,
+    /// The password that will prove its owner, if it is a good one.
+    pub password: Password,
     /// An address, if one was given.
     pub email: Option<Email>,
 }
@@ -67,13 +67,14 @@ impl Registrar {
     /// Opens an account with the sign-up grant on its balance.
     ///
     /// # Errors
-    /// [`Error::UsernameTaken`], whatever the spelling.
+    /// A password that protects nothing; [`Error::UsernameTaken`], whatever the spelling.
     pub async fn register(&self, account: NewAccount, now: Timestamp) -> Result<User, Error> {
+        let password = NewPassword::accept(account.password, &account.username, self.config.passwords)?;
         let user = User {
             id: UserId::new(now),
             username: account.username,
             email: account.email,
-            password_hash: auth::hash_password(&account.password).await?,
+            password_hash: auth::hash_password(&password).await?,
             role: Role::User,
             active: true,
             token_version: TokenVersion(0),

@@ -9,7 +9,7 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{AttemptId, Caller, Chat, Hold, HoldId, Timestamp},
+    domain::{AttemptId, Caller, Chat, Hold, HoldId, Timestamp, UserKey},
     error::Error,
     store::{PlacedHold, Settled, Store},
 };
@@ -38,10 +38,17 @@ impl Billing {
             placed_at: now,
             lease_until: now.plus(self.config.hold_lease),
         };
-        let placed = self
-            .store
-            .place_hold(caller, HoldId::random(), hold, self.config.max_open_holds, now)
-            .await?;
+        let id = HoldId::random();
+        let max_open = self.config.max_open_holds;
+        let placed = match self.store.place_hold(caller, &id, &hold, max_open, now).await {
+            Ok(placed) => placed,
+            Err(Error::Busy(source)) => {
+                // It may have been placed after all. Without this the tokens would be gone until the lease runs out.
+                self.release_or_leave(&caller.user, &id, &hold).await;
+                return Err(Error::Busy(source));
+            }
+            Err(error) => return Err(error),
+        };
         if placed.user.expired_holds(now).is_empty() {
             return Ok(placed);
         }
@@ -58,29 +65,44 @@ impl Billing {
     /// Makes the hold the charge for `chat` and stores the chat, both or neither.
     ///
     /// # Errors
-    /// [`Error::HoldLost`] or [`Error::Busy`]: nothing was charged, or what was taken comes back when the lease runs out.
+    /// [`Error::HoldLost`] or [`Error::Busy`]: nothing was charged. [`Error::OutcomeUnknown`]: nobody can say; what is not in the history
+    /// was not charged, and comes back when the lease runs out.
     pub async fn settle(&self, placed: &PlacedHold, chat: &Chat) -> Result<(), Error> {
         let error = match self.store.settle(placed, chat).await {
             Settled::Yes => return Ok(()),
-            Settled::HoldLost => return Err(Error::HoldLost),
-            Settled::Unknown(error) => error,
+            Settled::HoldLost => Error::HoldLost,
+            Settled::Unknown(error) => {
+                // The transaction may or may not have gone through. A release decides it: only an unsettled hold can be released, and a
+                // settlement that is still on its way cannot pass once it is.
+                match self.store.release(&placed.user.key(), &placed.id, &placed.hold).await {
+                    Ok(true) => return Err(error),
+                    Ok(false) => error,
+                    Err(release_error) => {
+                        tracing::error!(error = ?release_error, chat = %chat.id, "nobody knows whether this was settled");
+                        return Err(Error::OutcomeUnknown);
+                    }
+                }
+            }
         };
-        // The transaction may or may not have gone through. A release decides it: only an unsettled hold can be released, and a
-        // settlement that is still on its way cannot pass once it is.
-        match self.store.release(placed).await {
-            Ok(true) => Err(error),
-            Ok(false) if self.store.chat_exists(&placed.user.key(), chat.id).await? => Ok(()),
+        // The hold is gone: settled, or given back.
+        match self.store.chat_exists(&placed.user.key(), chat.id).await {
+            Ok(true) => Ok(()),
             Ok(false) => Err(error),
-            Err(release_error) => {
-                tracing::warn!(error = ?release_error, "a hold could not be released; its lease will");
-                Err(error)
+            Err(read_error) => {
+                tracing::error!(error = ?read_error, chat = %chat.id, "nobody knows whether this was settled");
+                Err(Error::OutcomeUnknown)
             }
         }
     }
 
     /// Gives the hold back: there was no answer to pay for.
     pub async fn release(&self, placed: &PlacedHold) {
-        if let Err(error) = self.store.release(placed).await {
+        self.release_or_leave(&placed.user.key(), &placed.id, &placed.hold)
+            .await;
+    }
+
+    async fn release_or_leave(&self, user: &UserKey, id: &HoldId, hold: &Hold) {
+        if let Err(error) = self.store.release(user, id, hold).await {
             tracing::warn!(?error, "a hold could not be released; its lease will");
         }
     }

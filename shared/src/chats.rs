@@ -2,6 +2,7 @@
 
 use crate::{
     billing::Billing,
+    config::MessageConfig,
     domain::{Amount, Caller, Chat, ChatId, Cursor, Listing, Message, PageSize, Timestamp, Username},
     error::Error,
     model::Model,
@@ -33,12 +34,17 @@ pub struct ChatPage {
 pub struct Conversation {
     billing: Billing,
     model: Model,
+    messages: MessageConfig,
 }
 
 impl Conversation {
     /// Talks to `model`, charging through `billing`.
-    pub fn new(billing: Billing, model: Model) -> Self {
-        Self { billing, model }
+    pub fn new(billing: Billing, model: Model, messages: MessageConfig) -> Self {
+        Self {
+            billing,
+            model,
+            messages,
+        }
     }
 
     /// Answers a message, for its price.
@@ -46,6 +52,7 @@ impl Conversation {
     /// # Errors
     /// The caller cannot pay, or the model or the table fails: nothing is charged.
     pub async fn send(&self, caller: &Caller, message: Message, now: Timestamp) -> Result<Sent, Error> {
+        message.check_length(self.messages.max_chars)?;
         let placed = self.billing.hold(caller, now).await?;
         let answer = match self.model.answer(&message).await {
             Ok(answer) => answer,
@@ -72,6 +79,32 @@ impl Conversation {
     }
 }
 
+/// How many of these chats fit one answer: Lambda takes at most 6 MB, in which the body is JSON within JSON.
+fn fitting(chats: &[Chat]) -> usize {
+    const MAX_BYTES: usize = 5_000_000;
+    // A control character is six characters of JSON, a quote or backslash two, and each backslash and quote of those is two again.
+    let escaped = |byte: u8| match byte {
+        0..0x20 => 7,
+        b'"' | b'\\' => 4,
+        _ => 1,
+    };
+    let size = |chat: &Chat| {
+        chat.message
+            .bytes()
+            .chain(chat.response.bytes())
+            .map(escaped)
+            .sum::<usize>()
+            + 500
+    };
+    let mut total = 0;
+    let over = chats.iter().position(|chat| {
+        total += size(chat);
+        total > MAX_BYTES
+    });
+    // One chat always fits: a body of 64 KiB, with its answer.
+    over.map_or(chats.len(), |over| over.max(1))
+}
+
 /// Reads chats.
 #[derive(Debug)]
 pub struct History {
@@ -91,7 +124,12 @@ impl History {
     pub async fn page(&self, caller: &Caller, cursor: Option<&str>, size: PageSize) -> Result<ChatPage, Error> {
         let listing = Listing::Chats(&caller.id);
         let after = cursor.map(|text| Cursor::decode(text, listing)).transpose()?;
-        let Page { items, next } = self.store.list_chats(caller, after.as_ref(), size).await?;
+        let Page { mut items, mut next } = self.store.list_chats(caller, after.as_ref(), size).await?;
+        let fitting = fitting(&items);
+        if fitting < items.len() {
+            items.truncate(fitting);
+            next = items.last().map(|chat| Cursor::after(chat.id.to_string()));
+        }
         Ok(ChatPage {
             chats: items,
             next_cursor: next.map(|next| next.encode(listing)),

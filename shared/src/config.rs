@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::domain::Amount;
+use crate::domain::{Amount, Message, Password, PasswordPolicy};
 
 /// A variable that is missing or cannot be used.
 #[derive(Debug)]
@@ -131,6 +131,8 @@ impl SigningConfig {
 pub struct AccountConfig {
     /// `SIGNUP_TOKENS`, default 4000.
     pub signup_grant: Amount,
+    /// `PASSWORD_MIN_BYTES`, default 8, and `PASSWORD_MAX_BYTES`, default 1024: how long a new password may be.
+    pub passwords: PasswordPolicy,
 }
 
 impl AccountConfig {
@@ -141,6 +143,10 @@ impl AccountConfig {
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
             signup_grant: amount("SIGNUP_TOKENS", 4_000)?,
+            passwords: PasswordPolicy {
+                min_bytes: in_range("PASSWORD_MIN_BYTES", 8, 1..=Password::MAX_BYTES)?,
+                max_bytes: in_range("PASSWORD_MAX_BYTES", Password::MAX_BYTES, 1..=Password::MAX_BYTES)?,
+            },
         })
     }
 }
@@ -171,12 +177,31 @@ impl BillingConfig {
     }
 }
 
+/// What a message may be.
+#[derive(Debug, Clone)]
+pub struct MessageConfig {
+    /// `MESSAGE_MAX_CHARACTERS`, default 8000, at most 16 000: that many of four bytes fit a body of 64 KiB.
+    pub max_chars: usize,
+}
+
+impl MessageConfig {
+    /// Reads it from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            max_chars: in_range("MESSAGE_MAX_CHARACTERS", Message::DEFAULT_MAX_CHARS, 1..=16_000)?,
+        })
+    }
+}
+
 /// Which model answers.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
     /// `MODEL_PROVIDER`, default `echo`.
     pub provider: ProviderConfig,
-    /// `MODEL_TIMEOUT_MILLISECONDS`, default 20 000: after this the call fails and the hold is released. Must leave the function time
+    /// `MODEL_TIMEOUT_MILLISECONDS`, default 15 000: after this the call fails and the hold is released. Must leave the function time
     /// for that.
     pub timeout: Duration,
 }
@@ -206,7 +231,7 @@ impl ModelConfig {
                 delay: Duration::from_millis(delay),
                 fails: choice("ECHO_FAILURE", "none", &["none", "error"])? == "error",
             },
-            timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 20_000, 1..=900_000)?),
+            timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
         })
     }
 }

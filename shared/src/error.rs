@@ -49,6 +49,8 @@ pub enum Error {
     ModelTimedOut,
     /// The answer came so late that its hold had been given back. Nothing was charged.
     HoldLost,
+    /// The answer may have been stored and charged, or not; the history tells.
+    OutcomeUnknown,
     /// The table could not take the request now. Nothing was charged; it can be sent again.
     Busy(Box<dyn StdError + Send + Sync>),
     /// Something that should not happen; logged with its source.
@@ -82,6 +84,7 @@ impl Error {
             Self::ModelFailed(_) => "model_failed",
             Self::ModelTimedOut => "model_timed_out",
             Self::HoldLost => "hold_lost",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Busy(_) => "busy",
             Self::Internal(_) => "internal",
         }
@@ -110,6 +113,9 @@ impl Error {
             Self::ModelFailed(reason) => return reason.clone(),
             Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
             Self::HoldLost => "The answer came too late; nothing was charged",
+            Self::OutcomeUnknown => {
+                "The answer may or may not have been stored; look in the history before sending it again"
+            }
             Self::Busy(_) => "The service is busy; try again",
             Self::Internal(_) => "An error occurred",
         })

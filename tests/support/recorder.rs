@@ -70,6 +70,10 @@ pub enum Lost {
     Request,
     /// The reply: the engine has done what was asked.
     Reply,
+    /// The request, because another transaction is at work on the item.
+    Conflict,
+    /// The request, because there are too many.
+    Throttled,
 }
 
 impl Recorder {
@@ -127,8 +131,16 @@ async fn pass_on(
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request = serde_json::from_slice(&body).unwrap_or_default();
     let lost = recorder.next_fault(&operation);
-    if lost == Some(Lost::Request) {
-        return internal_server_error();
+    match lost {
+        Some(Lost::Request) => return internal_server_error(),
+        Some(Lost::Conflict) if operation == "TransactWriteItems" => {
+            let reasons =
+                r#""CancellationReasons":[{"Code":"TransactionConflict","Message":"conflict"},{"Code":"None"}]"#;
+            return refusal("TransactionCanceledException", reasons);
+        }
+        Some(Lost::Conflict) => return refusal("TransactionConflictException", r#""x":0"#),
+        Some(Lost::Throttled) => return refusal("ProvisionedThroughputExceededException", r#""x":0"#),
+        Some(Lost::Reply) | None => {}
     }
     let mut forwarded = Request::builder()
         .method(method)
@@ -166,4 +178,10 @@ fn internal_server_error() -> Response {
     let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"lost"}"#;
     let headers = [("content-type", "application/x-amz-json-1.0")];
     (StatusCode::INTERNAL_SERVER_ERROR, headers, body).into_response()
+}
+
+fn refusal(kind: &str, member: &str) -> Response {
+    let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{kind}","message":"injected",{member}}}"#);
+    let headers = [("content-type", "application/x-amz-json-1.0")];
+    (StatusCode::BAD_REQUEST, headers, body).into_response()
 }

@@ -5,7 +5,7 @@ use shared::{
     api::{self, Call, SignedIn},
     billing::Billing,
     chats::{Conversation, Sent},
-    config::{BillingConfig, ModelConfig, TableConfig, TokenConfig},
+    config::{BillingConfig, MessageConfig, ModelConfig, TableConfig, TokenConfig},
     domain::Message,
     lambda::{self, BoxError},
     model::Model,
@@ -33,7 +33,11 @@ async fn main() -> Result<(), BoxError> {
             let billing = Billing::new(store.clone(), BillingConfig::from_env()?);
             Ok(App {
                 authenticator: Authenticator::start(store, TokenConfig::from_env()?, now).await,
-                conversation: Conversation::new(billing, Model::new(&ModelConfig::from_env()?)),
+                conversation: Conversation::new(
+                    billing,
+                    Model::new(&ModelConfig::from_env()?),
+                    MessageConfig::from_env()?,
+                ),
             })
         },
         send,

@@ -81,7 +81,7 @@ pub struct Parts<'a> {
     pub body: Value,
     /// The query parameters, percent-decoded, in order.
     pub query: &'a [(String, String)],
-    /// The path parameters, percent-decoded.
+    /// The path parameters, as they are in the path.
     pub path: &'a BTreeMap<String, String>,
 }
 

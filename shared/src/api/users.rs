@@ -3,8 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{Endpoint, Input, Method, Nothing, Outcome, Parts, Public, SignedIn, StatusMember};
 use crate::{
     accounts::{Credentials, NewAccount, UserPage},
-    domain::Invalid,
-    domain::{Amount, Email, NewPassword, PageSize, Password, Role, User, Username},
+    domain::{Amount, Email, Invalid, PageSize, Password, Role, User, Username},
     error::Error,
     sessions::TokenPair,
 };
@@ -53,7 +52,7 @@ impl Input for NewAccount {
         let username = Username::parse(&required("username", wire.username, "Username is required")?)?;
         let password = required("password", wire.password, "Password is required")?;
         Ok(Self {
-            password: NewPassword::parse(&password, &username)?,
+            password: Password::typed(&password),
             email: Email::parse(wire.email.as_deref().unwrap_or_default())?,
             username,
         })

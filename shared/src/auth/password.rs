@@ -25,7 +25,14 @@ fn argon2() -> Result<Argon2<'static>, Error> {
 /// Only if the machine cannot give the memory.
 pub async fn hash_password(password: &NewPassword) -> Result<PasswordHash, Error> {
     let password = password.as_password().clone();
-    on_blocking_thread(move || hash(password.bytes().unwrap_or_default())).await
+    on_blocking_thread(move || {
+        hash(
+            password
+                .bytes()
+                .ok_or_else(|| Error::internal("a new password is too long to hash"))?,
+        )
+    })
+    .await
 }
 
 /// Whether `password` is the one behind `hash`, and if so and the hash was made with other parameters than today's, a new hash for it.
@@ -94,10 +101,14 @@ async fn on_blocking_thread<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Username;
+    use crate::domain::{PasswordPolicy, Username};
 
     fn new_password(text: &str) -> NewPassword {
-        NewPassword::parse(text, &Username::parse("ada").unwrap()).unwrap()
+        let policy = PasswordPolicy {
+            min_bytes: 8,
+            max_bytes: 1024,
+        };
+        NewPassword::accept(Password::typed(text), &Username::parse("ada").unwrap(), policy).unwrap()
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::Invalid;
+use super::{ChatId, Invalid};
 
 /// What a cursor points into. A cursor of one listing does not work in another, nor in another user's.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ pub enum Listing<'a> {
 pub struct Cursor(String);
 
 const CHECKSUM_BYTES: usize = 6;
-/// The longest place is a username key: 150 characters of at most 4 bytes, case-folded to at most 3 characters each.
-const MAX_TEXT: usize = 3 * 1024;
+/// The longest place is what the list of users sorts by: 1024 bytes, four thirds of that in base64.
+const MAX_TEXT: usize = 1_400;
 
 impl Cursor {
     /// The cursor behind the item that sorts at `place`.
@@ -53,7 +53,12 @@ impl Cursor {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
         let (sum, place) = bytes.split_at_checked(CHECKSUM_BYTES).ok_or_else(invalid)?;
         let place = std::str::from_utf8(place).map_err(|_| invalid())?;
-        if sum == checksum(listing, place) {
+        // Anybody can compute the checksum, so the place is looked at too: DynamoDB refuses keys that are empty or too long.
+        let possible = match listing {
+            Listing::Chats(_) => place.parse::<ChatId>().is_ok(),
+            Listing::Users => place.contains('#') && place.len() <= 1024,
+        };
+        if possible && sum == checksum(listing, place) {
             Ok(Self(place.to_owned()))
         } else {
             Err(invalid())
@@ -115,7 +120,7 @@ mod tests {
             UserId::new(Timestamp::from_millis(1)),
             UserId::new(Timestamp::from_millis(1)),
         );
-        let cursor = Cursor::after("01JGXQ0000000000000000000".into());
+        let cursor = Cursor::after("01JGXQ0000000000000000000A".into());
         let text = cursor.encode(Listing::Chats(&ada));
         assert_eq!(Cursor::decode(&text, Listing::Chats(&ada)), Ok(cursor));
         assert!(Cursor::decode(&text, Listing::Chats(&bob)).is_err());
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn any_changed_character_is_noticed() {
-        let text = Cursor::after("ada".into()).encode(Listing::Users);
+        let text = Cursor::after("ada#Ada".into()).encode(Listing::Users);
         for index in 0..text.len() {
             let mut tampered = text.clone().into_bytes();
             tampered[index] = if tampered[index] == b'A' { b'B' } else { b'A' };
@@ -133,6 +138,17 @@ mod tests {
         }
         for rubbish in ["", "A", "!", "====", "\u{0}", &"A".repeat(100_000)] {
             assert!(Cursor::decode(rubbish, Listing::Users).is_err());
+        }
+    }
+
+    #[test]
+    fn a_right_checksum_over_an_impossible_place_is_refused() {
+        let ada = UserId::new(Timestamp::from_millis(1));
+        for place in ["", "x", "USER", &"a".repeat(1_025), &format!("{}#", "a".repeat(1_024))] {
+            for listing in [Listing::Users, Listing::Chats(&ada)] {
+                let text = Cursor::after(place.to_owned()).encode(listing);
+                assert!(Cursor::decode(&text, listing).is_err(), "{place}");
+            }
         }
     }
 

@@ -29,11 +29,6 @@ impl<T> Id<T> {
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()
     }
-
-    /// The id with these 16 bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Ulid::from_bytes(bytes), PhantomData)
-    }
 }
 
 // Derives would ask the same of `T`, which is only a label.
@@ -127,11 +122,6 @@ impl AttemptId {
     /// A new attempt.
     pub fn random() -> Self {
         Self(URL_SAFE_NO_PAD.encode(random::<9>()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

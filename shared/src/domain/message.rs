@@ -5,21 +5,30 @@ use super::Invalid;
 pub struct Message(String);
 
 impl Message {
-    /// The longest message, in characters (Unicode scalar values).
-    pub const MAX_CHARS: usize = 8_000;
+    /// The longest message where the deployment says nothing else, in characters (Unicode scalar values).
+    pub const DEFAULT_MAX_CHARS: usize = 8_000;
 
     /// Reads a message.
     ///
     /// # Errors
-    /// Says that it is missing or too long.
+    /// Says that it is missing.
     pub fn parse(text: String) -> Result<Self, Invalid> {
         if text.trim().is_empty() {
             return Err(Invalid::new("message", "Message is required"));
         }
-        if text.chars().nth(Self::MAX_CHARS).is_some() {
-            return Err(Invalid::new("message", "Message must be at most 8000 characters long"));
-        }
         Ok(Self(text))
+    }
+
+    /// Checks the length against what the deployment allows.
+    ///
+    /// # Errors
+    /// Says how long a message may be.
+    pub fn check_length(&self, max_chars: usize) -> Result<(), Invalid> {
+        if self.0.chars().nth(max_chars).is_some() {
+            let reason = format!("Message must be at most {max_chars} characters long");
+            return Err(Invalid::new("message", reason));
+        }
+        Ok(())
     }
 
     /// The message as text.
@@ -38,10 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_text_of_at_most_8000_characters() {
-        assert!(Message::parse("é".repeat(8_000)).is_ok());
-        assert!(Message::parse("é".repeat(8_001)).is_err());
-        assert!(Message::parse(" \n\t\u{3000}".into()).is_err());
+    fn a_message_is_kept_as_it_was_written_and_counted_in_characters() {
         assert_eq!(Message::parse(" hi ".into()).unwrap().as_str(), " hi ");
+        assert!(Message::parse(" \n\t\u{3000}".into()).is_err());
+        let message = Message::parse("é".repeat(8)).unwrap();
+        assert!(message.check_length(8).is_ok());
+        assert!(message.check_length(7).is_err());
     }
 }

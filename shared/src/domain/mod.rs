@@ -24,7 +24,7 @@ pub use email::Email;
 pub use id::{AttemptId, ChatId, HoldId, Id, SessionId, UserId};
 pub use message::Message;
 pub use method::Method;
-pub use password::{NewPassword, Password};
+pub use password::{NewPassword, Password, PasswordPolicy};
 pub use time::Timestamp;
 pub use user::{Hold, MAX_SESSIONS, PasswordHash, Role, Session, User};
 pub use username::{UserKey, Username};

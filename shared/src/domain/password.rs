@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -35,43 +35,45 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How long a new password may be, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordPolicy {
+    /// At least this.
+    pub min_bytes: usize,
+    /// At most this, and never more than [`Password::MAX_BYTES`].
+    pub max_bytes: usize,
+}
+
 /// A password that may protect an account: long enough, not among the ones that everybody tries first.
 #[derive(Debug, Clone)]
 pub struct NewPassword(Password);
 
 impl NewPassword {
-    /// The shortest password, in bytes.
-    pub const MIN_BYTES: usize = 8;
-
     /// Accepts a password for `username`'s account.
     ///
     /// # Errors
     /// Says why a too short, too long, all-numeric, common or name-like password is refused.
-    pub fn parse(text: &str, username: &Username) -> Result<Self, Invalid> {
-        let invalid = |reason| Err(Invalid::new("password", reason));
-        // NFC can grow text threefold; nothing over the bound needs normalising to be refused.
-        if text.len() > 3 * Password::MAX_BYTES {
-            return invalid("Password must be at most 1024 bytes long");
-        }
-        let password = Password::typed(text);
+    pub fn accept(password: Password, username: &Username, policy: PasswordPolicy) -> Result<Self, Invalid> {
+        let invalid = |reason: Cow<'static, str>| Err(Invalid::new("password", reason));
         let typed = &password.0;
         if typed.is_empty() {
-            return invalid("Password is required");
+            return invalid("Password is required".into());
         }
-        if typed.len() < Self::MIN_BYTES {
-            return invalid("Password must be at least 8 bytes long");
+        if typed.len() < policy.min_bytes {
+            return invalid(format!("Password must be at least {} bytes long", policy.min_bytes).into());
         }
-        if typed.len() > Password::MAX_BYTES {
-            return invalid("Password must be at most 1024 bytes long");
+        let max_bytes = policy.max_bytes.min(Password::MAX_BYTES);
+        if typed.len() > max_bytes {
+            return invalid(format!("Password must be at most {max_bytes} bytes long").into());
         }
         if typed.chars().all(char::is_numeric) {
-            return invalid("Password must not be entirely numeric");
+            return invalid("Password must not be entirely numeric".into());
         }
         if is_common(typed) {
-            return invalid("Password is too common");
+            return invalid("Password is too common".into());
         }
         if resembles(typed, username) {
-            return invalid("Password is too similar to the username");
+            return invalid("Password is too similar to the username".into());
         }
         Ok(Self(password))
     }
@@ -103,7 +105,8 @@ fn is_common(password: &str) -> bool {
 fn resembles(password: &str, username: &Username) -> bool {
     let letters = |text: &str| -> String { text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect() };
     let (password, name) = (letters(password), letters(username.as_str()));
-    if name.chars().count() < 4 {
+    // Too little to compare: a short name is in everything, and a password of symbols is in no name.
+    if name.chars().count() < 4 || password.chars().count() < 4 {
         return false;
     }
     let backwards: String = name.chars().rev().collect();
@@ -117,7 +120,12 @@ mod tests {
 
     fn refusal(password: &str) -> String {
         let name = Username::parse("Hephzibah").unwrap();
-        NewPassword::parse(password, &name).map_or_else(|invalid| invalid.reason.into_owned(), |_| "accepted".into())
+        let policy = PasswordPolicy {
+            min_bytes: 8,
+            max_bytes: 1024,
+        };
+        NewPassword::accept(Password::typed(password), &name, policy)
+            .map_or_else(|invalid| invalid.reason.into_owned(), |_| "accepted".into())
     }
 
     #[test]
@@ -173,7 +181,11 @@ mod tests {
     #[test]
     fn never_prints() {
         let name = Username::parse("ada").unwrap();
-        let password = NewPassword::parse("correct horse", &name).unwrap();
+        let policy = PasswordPolicy {
+            min_bytes: 8,
+            max_bytes: 1024,
+        };
+        let password = NewPassword::accept(Password::typed("correct horse"), &name, policy).unwrap();
         assert_eq!(format!("{password:?}"), "NewPassword([redacted])");
     }
 }

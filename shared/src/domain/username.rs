@@ -39,6 +39,10 @@ impl Username {
         if name.chars().nth(Self::MAX_CHARS).is_some() {
             return invalid("Username must be at most 150 characters long");
         }
+        // The list of users sorts by the key, a `#` and the name; DynamoDB bounds a sort key at 1024 bytes.
+        if name.len() + 1 + fold(&name).len() > 1024 {
+            return invalid("Username is too long");
+        }
         if !name.chars().all(is_name_char) {
             return invalid("Username may contain only letters, digits and the characters _ . @ + -");
         }
@@ -155,6 +159,10 @@ mod tests {
         }
         assert!(Username::parse(&"a".repeat(151)).is_err());
         assert!(Username::parse(&"a".repeat(150)).is_ok());
+        // 150 characters, but of four bytes each, in the name and in its key.
+        assert!(Username::parse(&"\u{20000}".repeat(150)).is_err());
+        assert!(Username::parse(&"\u{20000}".repeat(127)).is_ok());
+        assert!(Username::parse(&"\u{20000}".repeat(128)).is_err());
         // One character of three hundred normalised ones.
         assert!(Username::parse(&"\u{fdfa}".repeat(100)).is_err());
     }

@@ -133,7 +133,7 @@ impl Request {
         Ok(Self {
             format,
             method: method.to_ascii_uppercase(),
-            path: normalise(&path, stage.as_deref()),
+            path: normalise(&path, stage.as_deref().filter(|_| format == Format::Http)),
             query,
             headers,
             body,

@@ -11,7 +11,7 @@ use std::{rc::Rc, time::Duration};
 
 /// Any error that stops a function.
 pub use lambda_http::Error as BoxError;
-use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
+use lambda_http::{LambdaEvent, service_fn};
 use serde_json::{Value, value::RawValue};
 
 use crate::{

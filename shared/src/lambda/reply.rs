@@ -134,7 +134,7 @@ const fn status(error: &Error) -> u16 {
         Error::TooManyInFlight => 429,
         Error::Internal(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::HoldLost | Error::Busy(_) => 503,
+        Error::HoldLost | Error::OutcomeUnknown | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,
     }
 }

@@ -16,6 +16,9 @@ use crate::{
 /// How often a write starts over because the item changed under it in a way that may let it through now.
 const ROUNDS: usize = 4;
 
+/// How many expired holds one update gives back: about 40 bytes of expression each, and DynamoDB allows 4 KB.
+const AT_ONCE: usize = 50;
+
 /// A hold that is in the table.
 #[derive(Debug, Clone)]
 pub struct PlacedHold {
@@ -25,6 +28,16 @@ pub struct PlacedHold {
     pub hold: Hold,
     /// The user right after it was placed: its cost is already off the balance.
     pub user: User,
+}
+
+impl PlacedHold {
+    fn new(id: &HoldId, hold: &Hold, user: User) -> Self {
+        Self {
+            id: id.clone(),
+            hold: hold.clone(),
+            user,
+        }
+    }
 }
 
 /// How a settlement ended.
@@ -47,8 +60,8 @@ impl Store {
     pub async fn place_hold(
         &self,
         caller: &Caller,
-        id: HoldId,
-        hold: Hold,
+        id: &HoldId,
+        hold: &Hold,
         max_open: u16,
         now: Timestamp,
     ) -> Result<PlacedHold, Error> {
@@ -64,18 +77,18 @@ impl Store {
                 .expression_attribute_names("#holds", "holds")
                 .expression_attribute_names("#hold", id.as_str())
                 .expression_attribute_values(":cost", to_value(hold.cost)?)
-                .expression_attribute_values(":hold", to_value(&hold)?)
+                .expression_attribute_values(":hold", to_value(hold)?)
                 .expression_attribute_values(":max_open", to_value(max_open)?);
             let user = match self.update(update).await {
                 Ok(new) => {
                     let user = from_item::<User>(new)?;
-                    return Ok(PlacedHold { id, hold, user });
+                    return Ok(PlacedHold::new(id, hold, user));
                 }
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Condition(old)) => admit(old, caller)?,
             };
-            if user.holds.get(&id).is_some_and(|placed| placed.attempt == hold.attempt) {
-                return Ok(PlacedHold { id, hold, user });
+            if user.holds.get(id).is_some_and(|placed| placed.attempt == hold.attempt) {
+                return Ok(PlacedHold::new(id, hold, user));
             }
             let expired = user.expired_holds(now);
             if !expired.is_empty() {
@@ -144,20 +157,20 @@ impl Store {
     ///
     /// # Errors
     /// Only if the table cannot be written; then the lease gives it back.
-    pub async fn release(&self, placed: &PlacedHold) -> Result<bool, Error> {
+    pub async fn release(&self, user: &UserKey, id: &HoldId, hold: &Hold) -> Result<bool, Error> {
         let update = self
             .client
             .update_item()
-            .set_key(Some(key::user(&placed.user.key())))
+            .set_key(Some(key::user(user)))
             .update_expression("SET #balance = #balance + :cost REMOVE #holds.#hold")
             // A release and whoever finds the lease run out: one of them gives the hold back.
             .condition_expression("#holds.#hold.#attempt = :attempt")
             .expression_attribute_names("#balance", "balance")
             .expression_attribute_names("#holds", "holds")
-            .expression_attribute_names("#hold", placed.id.as_str())
+            .expression_attribute_names("#hold", id.as_str())
             .expression_attribute_names("#attempt", "a")
-            .expression_attribute_values(":attempt", to_value(&placed.hold.attempt)?)
-            .expression_attribute_values(":cost", to_value(placed.hold.cost)?);
+            .expression_attribute_values(":attempt", to_value(&hold.attempt)?)
+            .expression_attribute_values(":cost", to_value(hold.cost)?);
         match self.update(update).await {
             Ok(_) => Ok(true),
             Err(Refused::Condition(_)) => Ok(false),
@@ -165,26 +178,32 @@ impl Store {
         }
     }
 
-    /// Gives back every hold of `user` whose lease has run out, in one update, and returns the user as it is then.
+    /// Gives back every hold of `user` whose lease has run out, and returns the user as it is then.
     ///
     /// # Errors
     /// Only if the table cannot be written, or the account is deleted meanwhile ([`Error::AccessTokenNotValid`]).
     pub async fn give_back(&self, mut user: User, now: Timestamp) -> Result<User, Error> {
-        for _ in 0..ROUNDS {
-            let expired = user.expired_holds(now);
+        let mut rounds = 0;
+        while rounds < ROUNDS {
+            let mut expired = user.expired_holds(now);
             if expired.is_empty() {
                 return Ok(user);
+            }
+            while expired.len() > AT_ONCE {
+                expired.pop_last();
             }
             match self.give_back_these(&user.key(), &expired).await {
                 Ok(new) => {
                     tracing::info!(holds = expired.len(), "expired holds given back");
-                    return from_item(new);
+                    user = from_item(new)?;
+                    continue;
                 }
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Condition(None)) => return Err(Error::AccessTokenNotValid),
                 // Somebody else gave some of them back, or a late settlement took one: look again at what is left.
                 Err(Refused::Condition(Some(old))) => user = from_item(old)?,
             }
+            rounds += 1;
         }
         Err(Error::Busy(
             "the account kept changing while holds were given back".into(),

@@ -26,6 +26,11 @@ pub async fn metered<F: Future>(work: F) -> (F::Output, Usage) {
     (output, meter.get())
 }
 
+/// How many requests this request has made so far.
+pub(super) fn calls() -> u32 {
+    METER.try_with(|meter| meter.get().calls).unwrap_or(0)
+}
+
 pub(super) fn add_read_units(units: Option<f64>) {
     add(|usage| usage.read_units += units.unwrap_or(0.0));
 }

@@ -36,11 +36,12 @@ impl Store {
     /// Connects to the table: credentials, region and endpoint come from the standard AWS environment variables.
     pub async fn connect(config: &TableConfig) -> Self {
         // Without an attempt timeout a lost packet would hold a request until the function is killed. Attempts are short because
-        // DynamoDB answers in single-digit milliseconds; three of them and their pauses fit the operation's bound.
+        // DynamoDB answers in single-digit milliseconds; the bound of an operation leaves a chat time for its
+        // hold, its settlement and a release after the model's own time-out.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
             .operation_attempt_timeout(Duration::from_millis(1_500))
-            .operation_timeout(Duration::from_secs(5))
+            .operation_timeout(Duration::from_secs(3))
             .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(3)

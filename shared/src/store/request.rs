@@ -76,15 +76,25 @@ impl Store {
             .table_name(&self.table)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(output) => {
-                meter::add_write_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
-                Ok(())
+        let mut retry = 0;
+        loop {
+            let error = match put.clone().send().await {
+                Ok(output) => {
+                    meter::add_write_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                    return Err(Refused::Condition(failed.item.clone()));
+                }
+                Some(PutItemError::TransactionConflictException(_)) if retry < CONFLICT_RETRIES => {
+                    pause(retry).await;
+                    retry += 1;
+                }
+                _ => return Err(Refused::Failed(failure("PutItem", &error))),
             }
-            Err(error) => Err(match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(failed)) => Refused::Condition(failed.item.clone()),
-                _ => Refused::Failed(failure("PutItem", &error)),
-            }),
         }
     }
 

@@ -40,10 +40,14 @@ pub(super) fn acting_for(update: UpdateItemFluentBuilder, caller: &Caller) -> Re
 
 /// The user in `item`, if `caller`'s claims hold for it: what [`CALLER_IS_VALID`] says, for reads.
 pub(super) fn admit(item: Option<Item>, caller: &Caller) -> Result<User, Error> {
-    let Some(item) = item else {
+    admit_user(item.map(from_item).transpose()?, caller)
+}
+
+/// As [`admit`], of an item that was read already.
+pub(super) fn admit_user(user: Option<User>, caller: &Caller) -> Result<User, Error> {
+    let Some(user) = user else {
         return Err(Error::AccessTokenNotValid);
     };
-    let user: User = from_item(item)?;
     // The id differs when the name was deleted and taken again.
     if user.id != caller.id
         || user.token_version != caller.token_version
