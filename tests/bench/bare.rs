@@ -1,6 +1,8 @@
 //! The least that a function can be: `lambda_http`, the SDK, and the DynamoDB calls named in `BARE_CALLS`. What the real functions are
 //! measured against.
 
+#![expect(clippy::disallowed_methods, reason = "there is nothing to configure here but this")]
+
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{

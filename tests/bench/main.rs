@@ -14,9 +14,9 @@
     unreachable_pub,
     reason = "a bench reads clocks, prints what it measured and fails by panicking"
 )]
-#![expect(dead_code, reason = "the tests use more of their support than the bench")]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use more of this than the bench")]
 mod support;
 
 use std::{
@@ -345,14 +345,15 @@ async fn long_history(system: &System, missed: &mut Vec<String>) {
 }
 
 /// Stores chats as the chat function does, 25 at a time.
-async fn fill(system: &System, username: &str, count: usize) {
+async fn fill(system: &System, username: &str, count: u32) {
     let number = |number: u64| AttributeValue::N(number.to_string());
     let text = |text: String| AttributeValue::S(text);
     let items: Vec<WriteRequest> = (0..count)
         .map(|index| {
-            let id =
-                shared::domain::ChatId::new(shared::domain::Timestamp::from_millis(1_700_000_000_000 + index as i64))
-                    .to_string();
+            let id = shared::domain::ChatId::new(shared::domain::Timestamp::from_millis(
+                1_700_000_000_000 + i64::from(index),
+            ))
+            .to_string();
             let item = HashMap::from([
                 ("pk".into(), text(format!("USER#{username}"))),
                 ("sk".into(), text(format!("TURN#{id}"))),
@@ -362,7 +363,7 @@ async fn fill(system: &System, username: &str, count: usize) {
                 ("model".into(), text("echo".into())),
                 ("cost".into(), number(100)),
                 ("balance_after".into(), number(0)),
-                ("created_at".into(), number(1_700_000_000_000 + index as u64)),
+                ("created_at".into(), number(1_700_000_000_000 + u64::from(index))),
             ]);
             let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
             WriteRequest::builder().put_request(put).build()

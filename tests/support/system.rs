@@ -284,7 +284,7 @@ impl System {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{binary} does not answer; it said: {:#?}", self.logs()),
         };
         match answer? {
-            Answer::Response(response) => Some(Reply::read(&response, format)),
+            Answer::Response(response) => Some(Reply::read(&response, format, !binary.starts_with("bare-"))),
             Answer::Error(error) => {
                 panic!(
                     "{binary} reported an error: {} {:#?}",

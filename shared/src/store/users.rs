@@ -144,20 +144,12 @@ impl Store {
                 .and_then(|capacity| capacity.capacity_units),
         );
         let more = output.last_evaluated_key.is_some();
-        let places =
-            output
-                .items
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|mut item| match item.remove(key::LISTED_AS) {
-                    Some(AttributeValue::S(place)) => Some(place),
-                    _ => None,
-                });
-        let places: Vec<_> = places.collect();
-        let next = (more || places.len() > size.get())
-            .then(|| places.iter().take(size.get()).last().cloned().map(Cursor::after))
-            .flatten();
-        let items = places.iter().take(size.get()).filter_map(|place| {
+        let items = output.items.unwrap_or_default();
+        let mut places: Vec<_> = items.into_iter().filter_map(place_of).collect();
+        let more = more || places.len() > size.get();
+        places.truncate(size.get());
+        let next = places.last().filter(|_| more).cloned().map(Cursor::after);
+        let items = places.iter().filter_map(|place| {
             let (_, written) = place.split_once('#')?;
             Username::parse(written).ok().map(|username| ListedUser { username })
         });
@@ -165,5 +157,13 @@ impl Store {
             items: items.collect(),
             next,
         })
+    }
+}
+
+/// What an entry of the index of active users sorts by.
+fn place_of(mut item: Item) -> Option<String> {
+    match item.remove(key::LISTED_AS) {
+        Some(AttributeValue::S(place)) => Some(place),
+        _ => None,
     }
 }
