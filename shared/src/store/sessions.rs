@@ -96,7 +96,7 @@ impl Store {
         Err(Error::Busy("too many logins of one user at once".into()))
     }
 
-    /// Moves a session to its next generation. The generation before gets the current one again for [`GRACE`]; anything older has been
+    /// Moves a session to its next generation. The generation before gets the current one again for ten seconds; anything older has been
     /// stolen or copied, and ends the session (RFC 9700 section 4.14.2).
     ///
     /// # Errors
