@@ -171,8 +171,8 @@ impl Store {
             .expression_attribute_names("#attempt", "a")
             .expression_attribute_values(":attempt", to_value(&hold.attempt)?)
             .expression_attribute_values(":cost", to_value(hold.cost)?);
-        match self.update(update).await {
-            Ok(_) => Ok(true),
+        match self.apply(update).await {
+            Ok(()) => Ok(true),
             Err(Refused::Condition(_)) => Ok(false),
             Err(Refused::Failed(error)) => Err(error),
         }

@@ -43,10 +43,18 @@ const CONFLICT_RETRIES: u32 = 4;
 impl Store {
     /// Sends an update and returns the item as it is now.
     pub(super) async fn update(&self, update: UpdateItemFluentBuilder) -> Result<Item, Refused> {
+        self.send_update(update.return_values(ReturnValue::AllNew)).await
+    }
+
+    /// Sends an update whose outcome is all that matters.
+    pub(super) async fn apply(&self, update: UpdateItemFluentBuilder) -> Result<(), Refused> {
+        self.send_update(update).await.map(drop)
+    }
+
+    async fn send_update(&self, update: UpdateItemFluentBuilder) -> Result<Item, Refused> {
         let update = update
             .table_name(&self.table)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut retry = 0;
         loop {

@@ -70,10 +70,10 @@ impl Store {
                 set.push_str(&format!(" REMOVE {}", remove.join(", ")));
             }
             match self
-                .update(update.update_expression(set).condition_expression(condition))
+                .apply(update.update_expression(set).condition_expression(condition))
                 .await
             {
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Condition(None)) => return Err(Error::InvalidCredentials),
                 Err(Refused::Condition(Some(old))) => {
@@ -120,8 +120,8 @@ impl Store {
             .expression_attribute_values(":token_version", to_value(grant.token_version)?)
             .expression_attribute_values(":generation", to_value(grant.generation)?)
             .expression_attribute_values(":next", to_value(&next)?);
-        let old = match self.update(update).await {
-            Ok(_) => return Ok(next),
+        let old = match self.apply(update).await {
+            Ok(()) => return Ok(next),
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Condition(None)) => return Err(Error::RefreshTokenNotValid),
             Err(Refused::Condition(Some(old))) => from_item::<User>(old)?,
@@ -153,8 +153,8 @@ impl Store {
             .condition_expression("attribute_exists(#sessions.#session)")
             .expression_attribute_names("#sessions", "sessions")
             .expression_attribute_names("#session", grant.session.as_str());
-        match self.update(update).await {
-            Ok(_) => {
+        match self.apply(update).await {
+            Ok(()) => {
                 tracing::warn!(
                     generation = session.generation.0,
                     reused = grant.generation.0,
@@ -178,8 +178,8 @@ impl Store {
             .condition_expression(format!("{CALLER_IS_VALID} AND attribute_exists(#sessions.#ending)"))
             .expression_attribute_names("#ending", session.as_str());
         let calls_before = meter::calls();
-        let old = match self.update(update).await {
-            Ok(_) => return Ok(()),
+        let old = match self.apply(update).await {
+            Ok(()) => return Ok(()),
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Condition(old)) => old,
         };
