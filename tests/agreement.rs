@@ -205,10 +205,16 @@ async fn success_has_the_status_that_the_table_says() {
             "chats-send" => Request::post(&path, &serde_json::json!({"message": "hello"})),
             _ => Request::get(&path),
         };
-        system
+        let reply = system
             .send(request.bearer(&ada.access))
             .await
             .expect_status(entry.success);
+        assert!(reply.header("x-request-id").starts_with("request-"), "{}", entry.name);
+        assert_eq!(reply.header("x-content-type-options"), "nosniff", "{}", entry.name);
+        assert_eq!(reply.header("content-type"), "application/json", "{}", entry.name);
+        let public = matches!(entry.name, "keys-list");
+        let caching = if public { "public, max-age=300" } else { "no-store" };
+        assert_eq!(reply.header("cache-control"), caching, "{}", entry.name);
     }
     let logout = Request::post("/api/v1/users/logout", &refresh).bearer(&ada.access);
     system.send(logout).await.expect_status(200);
@@ -312,8 +318,8 @@ fn a_chat_function_outlives_its_model_and_a_hold_outlives_its_function() {
         .find(|function| function.binary == "chats-send")
         .unwrap();
     let number = |name: &str| chat.environment[name].parse::<u64>().unwrap();
-    // A hold, a settlement, a release and a look at the chat, each bounded at 3 s by the store.
-    let table = 4 * 3;
+    // The keys, a hold, what dead calls held, a settlement, a release and a look at the chat, each bounded at 2 s by the store.
+    let table = 6 * 2;
     assert!(
         number("MODEL_TIMEOUT_MILLISECONDS") / 1_000 + table <= chat.timeout,
         "the model's time-out and the table's fit the function's"

@@ -49,24 +49,21 @@ async fn of_64_parallel_chats_on_a_balance_for_40_exactly_40_succeed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_killed_between_hold_and_settle_costs_nothing_in_the_end() {
-    let system = System::start_with(&[
+    let overrides = [
         ("ECHO_DELAY_MILLISECONDS", "60000"),
-        ("HOLD_LEASE_SECONDS", "2"),
         ("MODEL_TIMEOUT_MILLISECONDS", "90000"),
-    ])
-    .await;
+        ("HOLD_LEASE_SECONDS", "8"),
+    ];
+    let system = System::start_with(&overrides).await;
     let ada = system.account("ada").await;
-    let call = system.chat_event(&ada, "never answered");
-    let in_flight = system.invoke("chats-send", call);
+    assert_eq!(system.balance(&ada).await, 4000);
+    let in_flight = system.invoke("chats-send", system.chat_event(&ada, "never answered"));
     let kill = async {
-        // The hold is taken off the balance while the model thinks.
-        while system.balance(&ada).await != 3900 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        system.check_ledger("ada").await;
+        system.wait_for_holds("ada", 1).await;
         system.kill("chats-send").await;
         assert_eq!(system.balance(&ada).await, 3900, "the lease has not run out");
-        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        system.check_ledger("ada").await;
+        tokio::time::sleep(Duration::from_millis(8_100)).await;
         assert_eq!(
             system.balance(&ada).await,
             4000,
@@ -76,8 +73,7 @@ async fn a_function_killed_between_hold_and_settle_costs_nothing_in_the_end() {
     let (answer, ()) = tokio::join!(in_flight, kill);
     assert!(answer.is_none(), "the call died with its process");
     system.check_ledger("ada").await;
-    let items = system.items("ada").await;
-    assert_eq!(items.len(), 1, "no chat was stored");
+    assert_eq!(system.items("ada").await.len(), 1, "no chat was stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +110,7 @@ async fn the_next_message_also_gives_back_what_a_dead_call_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_takers_of_one_expired_hold_give_it_back_once() {
+async fn several_takers_of_expired_holds_give_them_back_once() {
     let system = System::start().await;
     let ada = system.account("ada").await;
     for _ in 0..3 {
@@ -182,9 +178,11 @@ async fn a_model_that_is_too_slow_is_not_paid() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_whose_hold_was_given_back_charges_nothing() {
-    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "2500"), ("HOLD_LEASE_SECONDS", "1")]).await;
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "6000"), ("HOLD_LEASE_SECONDS", "1")]).await;
     let ada = system.account("ada").await;
+    assert_eq!(system.balance(&ada).await, 4000);
     let look = async {
+        system.wait_for_holds("ada", 1).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert_eq!(system.balance(&ada).await, 4000, "given back by this look");
     };
@@ -198,18 +196,16 @@ async fn an_answer_whose_hold_was_given_back_charges_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logging_out_during_a_call_ends_the_next_call_and_not_this_one() {
-    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "600")]).await;
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "5000")]).await;
     let ada = system.account("ada").await;
     let other = system.login("ada", &ada.password).await;
+    let logout =
+        |refresh: &str| Request::post("/api/v1/users/logout", &json!({"refresh": refresh})).bearer(&ada.access);
+    system.send(logout("rubbish")).await.expect_status(400);
     let log_out = async {
-        while system.balance(&other).await != 3900 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let body = json!({"refresh": ada.refresh});
-        system
-            .send(Request::post("/api/v1/users/logout", &body).bearer(&ada.access))
-            .await
-            .expect_status(200);
+        system.wait_for_holds("ada", 1).await;
+        system.send(logout(&ada.refresh)).await.expect_status(200);
+        system.wait_for_holds("ada", 1).await;
     };
     let (answered, ()) = tokio::join!(system.chat(&ada, "still answered"), log_out);
     answered.expect_status(200);
@@ -220,22 +216,17 @@ async fn logging_out_during_a_call_ends_the_next_call_and_not_this_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_calls_of_one_user_run_at_once_than_allowed() {
-    let system = System::start_with(&[("MAX_OPEN_HOLDS", "2"), ("ECHO_DELAY_MILLISECONDS", "1000")]).await;
+    let system = System::start_with(&[("MAX_OPEN_HOLDS", "2")]).await;
     let ada = system.account("ada").await;
-    for _ in 0..3 {
-        system.spawn("chats-send");
-    }
-    let chat = || system.chat(&ada, "hello");
-    let (a, b, c) = tokio::join!(chat(), chat(), chat());
-    let mut statuses = [a.status, b.status, c.status];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [200, 200, 429]);
-    let refused = [a, b, c].into_iter().find(|reply| reply.status == 429).unwrap();
-    assert_eq!(
-        refused.expect_error(429, "too_many_in_flight").header("retry-after"),
-        "1"
-    );
-    assert_eq!(system.balance(&ada).await, 3800);
+    system.leave_dead_hold(&ada, 100, 600_000).await;
+    system.chat(&ada, "the second").await.expect_status(200);
+    system.leave_dead_hold(&ada, 100, 600_000).await;
+    let refused = system
+        .chat(&ada, "the third")
+        .await
+        .expect_error(429, "too_many_in_flight");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(system.balance(&ada).await, 3700);
     system.check_ledger("ada").await;
 }
 
@@ -270,6 +261,7 @@ async fn a_hold_whose_every_reply_is_lost_comes_back_when_its_lease_runs_out() {
     system.lose(Lost::Reply, "UpdateItem", EVERY_ATTEMPT);
     system.lose(Lost::Request, "UpdateItem", EVERY_ATTEMPT);
     system.chat(&ada, "hello").await.expect_error(503, "busy");
+    system.wait_for_holds("ada", 1).await;
     system.check_ledger("ada").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(system.balance(&ada).await, 4000);
@@ -434,5 +426,22 @@ async fn a_hundred_and_fifty_dead_holds_all_come_back() {
         system.leave_dead_hold(&ada, 10, -1).await;
     }
     assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_was_placed_for_a_session_that_has_ended_meanwhile_is_released() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let other = system.login("ada", &ada.password).await;
+    system.chat(&ada, "starts the process").await.expect_status(200);
+    // The hold is applied, its reply lost; before the SDK sends it again the session is gone.
+    let session = crate::support::Forge::of(&ada.access).claims["sid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    system.lose_reply_and_end_session("UpdateItem", &ada, &session);
+    system.chat(&ada, "hello").await.expect_error(401, "token_not_valid");
+    assert_eq!(system.balance(&other).await, 3900);
     system.check_ledger("ada").await;
 }

@@ -133,8 +133,6 @@ async fn pages_stay_whole_when_answers_are_long() {
     loop {
         let query: Vec<_> = cursor.as_deref().map(|cursor| ("cursor", cursor)).into_iter().collect();
         let page = history(&system, &ada, &query).await.expect_status(200);
-        // API Gateway takes at most 6 MB from a function.
-        assert!(page.text.len() < 6_000_000);
         ids.extend(
             page.body["data"]
                 .as_array()

@@ -286,15 +286,25 @@ async fn a_missing_variable_is_named_at_start() {
         .invoke("users-balance", json!({"httpMethod": "GET", "path": "/"}))
         .await;
     assert!(reply.is_none(), "it does not start");
-    let said = system.logs().join("\n");
-    assert!(said.contains("TABLE_NAME"), "{said}");
+    wait_for_words(&system, &["TABLE_NAME"]).await;
     let system = System::start_with(&[("ACCESS_TOKEN_SECONDS", "forever")]).await;
     assert!(system.invoke("users-login", json!({})).await.is_none());
-    let said = system.logs().join("\n");
-    assert!(
-        said.contains("ACCESS_TOKEN_SECONDS") && said.contains("forever"),
-        "{said}"
-    );
+    wait_for_words(&system, &["ACCESS_TOKEN_SECONDS", "forever"]).await;
+    let short = [("PASSWORD_MIN_BYTES", "20"), ("PASSWORD_MAX_BYTES", "10")];
+    let system = System::start_with(&short).await;
+    assert!(system.invoke("users-register", json!({})).await.is_none());
+    wait_for_words(&system, &["PASSWORD_MAX_BYTES"]).await;
+}
+
+async fn wait_for_words(system: &System, words: &[&str]) {
+    for _ in 0..100 {
+        let said = system.logs().join("\n");
+        if words.iter().all(|word| said.contains(word)) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("none of it says {words:?}: {:#?}", system.logs())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
 //! README as a stranger takes it: its run command, its session pasted into a shell, and nothing left behind.
 //!
 //! Needs Python (for cargo-lambda, if it is not there yet), curl and bash. Where they or the network are missing it says so and passes,
-//! but not where `CI` is set.
+//! but not where `CI` is set. What is left behind is looked for in `/proc`, so on Linux only.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -23,6 +23,12 @@ fn blocks() -> Vec<String> {
     blocks.collect()
 }
 
+/// Says why a test proves nothing here, past the test harness, which swallows what passing tests print.
+fn skip(why: &str) {
+    assert!(std::env::var("CI").is_err(), "in CI nothing may be skipped: {why}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED a smoke test: {why}");
+}
+
 struct Running {
     child: Child,
     port: u16,
@@ -32,6 +38,17 @@ struct Running {
 impl Running {
     /// README's run command with a port of this test's own and data of its own, or `None` where it cannot run.
     fn start(extra: &[&str]) -> Option<Self> {
+        for tool in ["bash", "curl"] {
+            if !Command::new(tool)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+            {
+                skip(&format!("{tool} is missing"));
+                return None;
+            }
+        }
         let command = blocks()
             .into_iter()
             .find(|block| block.starts_with("cargo run"))
@@ -69,9 +86,12 @@ impl Running {
             if let Some(status) = running.child.try_wait().unwrap() {
                 std::thread::sleep(Duration::from_millis(200));
                 let printed = running.printed.lock().unwrap().join("\n");
-                let excused = printed.contains("could not be installed") && std::env::var("CI").is_err();
-                assert!(excused, "the run command ended with {status}:\n{printed}");
-                println!("SKIPPED: {printed}");
+                assert!(
+                    printed.contains("could not be installed"),
+                    "the run command ended with {status}:
+{printed}"
+                );
+                skip(&printed);
                 return None;
             }
             assert!(
@@ -116,7 +136,7 @@ impl Running {
     /// Sends a signal and checks that everything ends.
     fn stop(mut self, signal: &str) {
         assert!(
-            self.processes().len() > 20,
+            !cfg!(target_os = "linux") || self.processes().len() > 20,
             "the gateway and two processes of each function are running"
         );
         let id = self.child.id().to_string();

@@ -55,7 +55,7 @@ async fn perform(system: &System, endpoint: &str, what: &str, ada: &Account) {
     let request = match (endpoint, what) {
         ("users-register", _) => Request::post(
             path(0),
-            &credentials(&format!("new-{}", system.logs().len()), "correct horse battery"),
+            &credentials(&format!("new-{}", system.unique_number()), "correct horse battery"),
         ),
         ("users-login", "login") => Request::post(path(0), &credentials("bob", &ada.password)),
         ("users-login", _) => Request::post(path(0), &credentials("bob", "not the password")),

@@ -1,7 +1,7 @@
 //! The environment variables of the functions: one struct a concern, read once at start-up.
 //!
-//! A function takes only the structs that it needs. A missing or unusable variable stops the start with a message that names it. Each
-//! has a parameter of the same meaning in `template.yaml`.
+//! A function takes only the structs that it needs. A missing or unusable variable stops the start with a message that names it. What a
+//! deployment may want to change is a parameter of `template.yaml`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -141,12 +141,22 @@ impl AccountConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
+        let passwords = PasswordPolicy {
+            min_bytes: in_range("PASSWORD_MIN_BYTES", 8, 1..=Password::MAX_BYTES)?,
+            max_bytes: in_range("PASSWORD_MAX_BYTES", Password::MAX_BYTES, 1..=Password::MAX_BYTES)?,
+        };
+        if passwords.max_bytes < passwords.min_bytes {
+            return Err(ConfigError {
+                variable: "PASSWORD_MAX_BYTES",
+                problem: format!(
+                    "{} is less than PASSWORD_MIN_BYTES ({})",
+                    passwords.max_bytes, passwords.min_bytes
+                ),
+            });
+        }
         Ok(Self {
             signup_grant: amount("SIGNUP_TOKENS", 4_000)?,
-            passwords: PasswordPolicy {
-                min_bytes: in_range("PASSWORD_MIN_BYTES", 8, 1..=Password::MAX_BYTES)?,
-                max_bytes: in_range("PASSWORD_MAX_BYTES", Password::MAX_BYTES, 1..=Password::MAX_BYTES)?,
-            },
+            passwords,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! A proxy between the functions and the engine that keeps what goes through it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Router,
@@ -47,7 +50,7 @@ impl Recorded {
 }
 
 /// The proxy.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Recorder {
     engine: String,
     client: Client<HttpConnector, Body>,
@@ -56,11 +59,12 @@ pub struct Recorder {
 }
 
 /// What goes wrong with the next requests of one operation.
-#[derive(Debug)]
 struct Fault {
     operation: String,
     times: usize,
     lost: Lost,
+    /// What happens before the client learns that anything went wrong.
+    then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// What gets lost.
@@ -99,16 +103,39 @@ impl Recorder {
     /// front end loses its storage node, and nothing in it tells the two apart.
     pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
         let operation = operation.to_owned();
-        self.faults.lock().unwrap().push(Fault { operation, times, lost });
+        let then = None;
+        self.faults.lock().unwrap().push(Fault {
+            operation,
+            times,
+            lost,
+            then,
+        });
     }
 
-    fn next_fault(&self, operation: &str) -> Option<Lost> {
+    /// Loses the reply to the next request of an operation, and does something before the client learns of it.
+    pub fn lose_then(&self, operation: &str, then: impl Future<Output = ()> + Send + 'static) {
+        let (operation, then): (_, Option<Pin<Box<dyn Future<Output = ()> + Send>>>) =
+            (operation.to_owned(), Some(Box::pin(then)));
+        self.faults.lock().unwrap().push(Fault {
+            operation,
+            times: 1,
+            lost: Lost::Reply,
+            then,
+        });
+    }
+
+    /// Whether everything that was to be lost has been.
+    pub fn all_lost(&self) -> bool {
+        self.faults.lock().unwrap().iter().all(|fault| fault.times == 0)
+    }
+
+    fn next_fault(&self, operation: &str) -> Option<(Lost, Option<Pin<Box<dyn Future<Output = ()> + Send>>>)> {
         let mut faults = self.faults.lock().unwrap();
         let fault = faults
             .iter_mut()
             .find(|fault| fault.operation == operation && fault.times > 0)?;
         fault.times -= 1;
-        Some(fault.lost)
+        Some((fault.lost, fault.then.take()))
     }
 
     /// What has gone through since it was last asked.
@@ -130,7 +157,9 @@ async fn pass_on(
         .unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request = serde_json::from_slice(&body).unwrap_or_default();
-    let lost = recorder.next_fault(&operation);
+    let (lost, then) = recorder
+        .next_fault(&operation)
+        .map_or((None, None), |(lost, then)| (Some(lost), then));
     match lost {
         Some(Lost::Request) => return internal_server_error(),
         Some(Lost::Conflict) if operation == "TransactWriteItems" => {
@@ -165,6 +194,9 @@ async fn pass_on(
         response: serde_json::from_slice(&body).unwrap_or_default(),
     });
     if lost == Some(Lost::Reply) {
+        if let Some(then) = then {
+            then.await;
+        }
         return internal_server_error();
     }
     let mut response = (status, body).into_response();

@@ -408,6 +408,14 @@ impl System {
         self.logs.lock().unwrap().clone()
     }
 
+    /// Loses the reply to the next request of an operation, and ends a session before the client can send it again.
+    pub fn lose_reply_and_end_session(&self, operation: &str, account: &Account, session: &str) {
+        let update = self.user_update(account).update_expression("REMOVE sessions.#session");
+        let update = update.expression_attribute_names("#session", session);
+        self.recorder
+            .lose_then(operation, async move { drop(update.send().await.unwrap()) });
+    }
+
     /// Loses the next requests of an operation, or the replies to them.
     pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
         self.recorder.lose(lost, operation, times);
@@ -475,6 +483,22 @@ impl System {
         pages.collect::<Result<Vec<_>, _>>().await.unwrap()
     }
 
+    /// Waits until a user has this many holds, without giving any back as a balance read would.
+    pub async fn wait_for_holds(&self, username: &str, count: usize) {
+        for _ in 0..1_500 {
+            let items = self.items(username).await;
+            let user = items
+                .iter()
+                .find(|item| item["sk"].as_s().unwrap() == "USER")
+                .expect("the user is there");
+            if user["holds"].as_m().unwrap().len() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{username} never had {count} holds");
+    }
+
     /// Checks from the outside, by reading the table: balance + Σ holds + Σ chat costs = what was granted.
     pub async fn check_ledger(&self, username: &str) {
         let items = self.items(username).await;
@@ -499,6 +523,15 @@ impl System {
             granted,
             "balance {balance} + holds {holds} + spent {spent}"
         );
+    }
+}
+
+/// A fault that was never met would make its test pass for nothing.
+impl Drop for System {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.recorder.all_lost(), "a fault of this test was never met");
+        }
     }
 }
 

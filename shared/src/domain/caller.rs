@@ -25,8 +25,8 @@ impl Generation {
 
 /// Somebody whose access token was genuine and unexpired when the request came in.
 ///
-/// Whether the session still exists is decided by the operation itself, in the same round trip that reads or writes the user: each
-/// method of the store that acts for a user takes a `Caller` and makes its claims a condition. Only a verified token makes one.
+/// Whether the session still exists is decided by the operation itself, in the same round trip that reads or writes the user: the methods
+/// of the store that begin something for a user take a `Caller` and make its claims a condition. Only a verified token makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub(crate) user: UserKey,

@@ -102,7 +102,7 @@ impl SessionId {
 pub struct HoldId(String);
 
 impl HoldId {
-    /// A name for the hold of a call that gave no idempotency key.
+    /// A name that no other hold of the user has.
     pub fn random() -> Self {
         Self(short_id(random()))
     }

@@ -6,7 +6,7 @@ use super::{
     Store,
     key::{self, Item},
     request::{Cancelled, Refused, from_item, to_item, to_value},
-    users::{CALLER_IS_VALID, acting_for, admit},
+    users::{CALLER_IS_VALID, acting_for, admit_user},
 };
 use crate::{
     domain::{Amount, Caller, Chat, Hold, HoldId, Timestamp, User, UserKey},
@@ -85,11 +85,23 @@ impl Store {
                     return Ok(PlacedHold::new(id, hold, user));
                 }
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Condition(old)) => admit(old, caller)?,
+                Err(Refused::Condition(old)) => old.map(from_item::<User>).transpose()?,
             };
-            if user.holds.get(id).is_some_and(|placed| placed.attempt == hold.attempt) {
-                return Ok(PlacedHold::new(id, hold, user));
-            }
+            let placed = user
+                .as_ref()
+                .and_then(|user| user.holds.get(id))
+                .is_some_and(|placed| placed.attempt == hold.attempt);
+            let user = match admit_user(user, caller) {
+                Ok(user) if placed => return Ok(PlacedHold::new(id, hold, user)),
+                Ok(user) => user,
+                Err(error) => {
+                    if placed {
+                        // Placed by an attempt whose reply was lost, for a session that has ended since.
+                        self.release(&caller.user, id, hold).await?;
+                    }
+                    return Err(error);
+                }
+            };
             let expired = user.expired_holds(now);
             if !expired.is_empty() {
                 // What dead calls still hold may be just what this one lacks.

@@ -41,7 +41,7 @@ impl Store {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
             .operation_attempt_timeout(Duration::from_millis(1_500))
-            .operation_timeout(Duration::from_secs(3))
+            .operation_timeout(Duration::from_secs(2))
             .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(3)

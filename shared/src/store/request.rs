@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::{
         put_item::{PutItemError, builders::PutItemFluentBuilder},
@@ -184,10 +185,9 @@ async fn pause(retry: u32) {
 }
 
 /// What a failed request means. Only codes and messages are kept: the SDK's debug form shows whole responses, items included.
-pub(super) fn failure<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Error
+pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let code = error.code();
     let text = match (code, error.message()) {
@@ -203,7 +203,11 @@ where
             text
         }
     };
+    let server_error = error
+        .raw_response()
+        .is_some_and(|response| response.status().is_server_error());
     let busy = match error {
+        _ if server_error => true,
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
         _ => matches!(
             code,
@@ -213,8 +217,6 @@ where
                     | "RequestLimitExceeded"
                     | "TransactionConflictException"
                     | "TransactionInProgressException"
-                    | "InternalServerError"
-                    | "ServiceUnavailable"
             )
         ),
     };

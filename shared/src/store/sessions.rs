@@ -183,8 +183,8 @@ impl Store {
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Condition(old)) => old,
         };
-        // Sent more than once, the update may have found its own work done: the session gone, which can be the caller's own. It is gone,
-        // and that is what was asked for.
+        // Sent more than once, the update may have found its own work done: the session gone, which may be the one that the caller calls
+        // from. It is gone, and that is what was asked for.
         let sent_again = meter::calls() - calls_before > 1;
         let current = old.map(from_item::<User>).transpose()?;
         let done = current.as_ref().is_some_and(|user| {
@@ -192,6 +192,7 @@ impl Store {
                 && user.active
                 && user.token_version == caller.token_version
                 && !user.sessions.contains_key(session)
+                && (*session == caller.session || user.sessions.contains_key(&caller.session))
         });
         if sent_again && done {
             return Ok(());
