@@ -1,5 +1,5 @@
-//! The least that a function can be: `lambda_http`, the SDK, and the DynamoDB calls named in `BARE_CALLS`. What the real functions are
-//! measured against.
+//! The least that a function can be: `lambda_http`, the SDK, and the DynamoDB calls named in `BARE_CALLS`, with the expressions that the
+//! real functions send. No authentication, no parsing, no log. What the real functions are measured against.
 
 #![expect(clippy::disallowed_methods, reason = "there is nothing to configure here but this")]
 
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update},
 };
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
@@ -50,6 +51,18 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
+const CALLER_IS_VALID: &str =
+    "#active = :true AND #token_version = :token_version AND attribute_exists(#sessions.#session)";
+
+fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn session() -> AttributeValue {
+    let members = [("g", 1), ("r", 1_736_166_896_789), ("e", 4_102_444_800_000)];
+    AttributeValue::M(members.map(|(name, value)| (name.to_owned(), number(value))).into())
+}
+
 impl Bare {
     fn key(&self, sk: String) -> Item {
         let pk = AttributeValue::S(format!("USER#{}", self.user));
@@ -68,6 +81,24 @@ impl Bare {
         item
     }
 
+    /// An update of the user under the condition that every call of a user has.
+    fn update(&self, expression: &str) -> UpdateItemFluentBuilder {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(self.user_key()));
+        update
+            .update_expression(expression)
+            .condition_expression(CALLER_IS_VALID)
+            .expression_attribute_names("#active", "active")
+            .expression_attribute_names("#token_version", "token_version")
+            .expression_attribute_names("#sessions", "sessions")
+            .expression_attribute_names("#session", "bare")
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":token_version", number(0))
+    }
+
     async fn call(&self, call: &str) -> Result<(), Error> {
         let (client, table) = (&self.client, &self.table);
         match call {
@@ -79,38 +110,67 @@ impl Bare {
                     .consistent_read(true);
                 drop(get.send().await?);
             }
-            "UpdateItem" => {
-                let update = client.update_item().table_name(table).set_key(Some(self.user_key()));
-                let update = update
-                    .update_expression("SET bare = :one")
-                    .return_values(ReturnValue::AllNew);
-                drop(
-                    update
-                        .expression_attribute_values(":one", AttributeValue::N("1".into()))
-                        .send()
-                        .await?,
-                );
+            // What a refresh writes: the session's next state, if the account and the session are what they should be.
+            "Rotate" => {
+                let update = self
+                    .update("SET #sessions.#session = :next")
+                    .expression_attribute_values(":next", session());
+                drop(update.send().await?);
             }
-            "PutItem" => drop(
-                client
-                    .put_item()
+            "Logout" => {
+                let update = self
+                    .update("REMOVE #sessions.#ending")
+                    .expression_attribute_names("#ending", "gone");
+                drop(update.send().await?);
+            }
+            "Login" => {
+                let update = self
+                    .update("SET #sessions.#opened = :next")
+                    .expression_attribute_names("#opened", "opened");
+                drop(update.expression_attribute_values(":next", session()).send().await?);
+            }
+            "Hold" => {
+                let hold = HashMap::from([
+                    ("c".to_owned(), number(0)),
+                    ("a".to_owned(), AttributeValue::S("attempt00000".into())),
+                    ("p".to_owned(), number(1_736_166_896_789)),
+                    ("l".to_owned(), number(4_102_444_800_000)),
+                ]);
+                let update = self
+                    .update("SET #balance = #balance - :cost, #holds.#hold = :hold")
+                    .condition_expression(format!(
+                        "{CALLER_IS_VALID} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :most"
+                    ))
+                    .expression_attribute_names("#balance", "balance")
+                    .expression_attribute_names("#holds", "holds")
+                    .expression_attribute_names("#hold", "bare")
+                    .expression_attribute_values(":cost", number(0))
+                    .expression_attribute_values(":most", number(64))
+                    .expression_attribute_values(":hold", AttributeValue::M(hold))
+                    .return_values(ReturnValue::AllNew);
+                drop(update.send().await?);
+            }
+            "Settle" => {
+                let update = Update::builder()
                     .table_name(table)
-                    .set_item(Some(self.fresh()))
-                    .send()
-                    .await?,
-            ),
-            "TransactWriteItems" => {
-                let update = Update::builder().table_name(table).set_key(Some(self.user_key()));
-                let update = update.update_expression("SET bare = :one");
-                let update = update
-                    .expression_attribute_values(":one", AttributeValue::N("1".into()))
-                    .build()?;
-                let put = Put::builder().table_name(table).set_item(Some(self.fresh())).build()?;
+                    .set_key(Some(self.user_key()))
+                    .update_expression("REMOVE #holds.#hold")
+                    .condition_expression("#holds.#hold.#attempt = :attempt")
+                    .expression_attribute_names("#holds", "holds")
+                    .expression_attribute_names("#hold", "bare")
+                    .expression_attribute_names("#attempt", "a")
+                    .expression_attribute_values(":attempt", AttributeValue::S("attempt00000".into()));
+                let put = Put::builder().table_name(table).set_item(Some(self.fresh()));
+                let put = put.condition_expression("attribute_not_exists(pk)");
                 let transaction = client
                     .transact_write_items()
-                    .transact_items(TransactWriteItem::builder().update(update).build())
-                    .transact_items(TransactWriteItem::builder().put(put).build());
+                    .transact_items(TransactWriteItem::builder().update(update.build()?).build())
+                    .transact_items(TransactWriteItem::builder().put(put.build()?).build());
                 drop(transaction.send().await?);
+            }
+            "PutItem" => {
+                let put = client.put_item().table_name(table).set_item(Some(self.fresh()));
+                drop(put.condition_expression("attribute_not_exists(pk)").send().await?);
             }
             "BatchGetItem" => {
                 let keys = KeysAndAttributes::builder()

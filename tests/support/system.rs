@@ -542,13 +542,24 @@ fn base64_of(bytes: &[u8]) -> String {
 
 /// What a test does to the table behind the system's back.
 impl System {
-    /// Sets an attribute of a user.
+    /// Sets an attribute of a user, or a member of one as `attribute.member`.
     pub async fn set(&self, account: &Account, attribute: &str, value: AttributeValue) {
-        let update = self.user_update(account).update_expression("SET #attribute = :value");
-        let update = update
-            .expression_attribute_names("#attribute", attribute)
-            .expression_attribute_values(":value", value);
-        update.send().await.unwrap();
+        let names: Vec<_> = (0..)
+            .map(|index| format!("#a{index}"))
+            .zip(attribute.split('.'))
+            .collect();
+        let path: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
+        let update = self
+            .user_update(account)
+            .update_expression(format!("SET {} = :value", path.join(".")));
+        let update = names.iter().fold(update, |update, (name, member)| {
+            update.expression_attribute_names(name, *member)
+        });
+        update
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Makes a session's last refresh look older.
