@@ -58,13 +58,16 @@ pub struct Recorder {
     faults: Arc<Mutex<Vec<Fault>>>,
 }
 
+/// Something to be done once.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What goes wrong with the next requests of one operation.
 struct Fault {
     operation: String,
     times: usize,
     lost: Lost,
     /// What happens before the client learns that anything went wrong.
-    then: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    then: Option<Task>,
 }
 
 /// What gets lost.
@@ -114,8 +117,7 @@ impl Recorder {
 
     /// Loses the reply to the next request of an operation, and does something before the client learns of it.
     pub fn lose_then(&self, operation: &str, then: impl Future<Output = ()> + Send + 'static) {
-        let (operation, then): (_, Option<Pin<Box<dyn Future<Output = ()> + Send>>>) =
-            (operation.to_owned(), Some(Box::pin(then)));
+        let (operation, then): (_, Option<Task>) = (operation.to_owned(), Some(Box::pin(then)));
         self.faults.lock().unwrap().push(Fault {
             operation,
             times: 1,
@@ -129,7 +131,7 @@ impl Recorder {
         self.faults.lock().unwrap().iter().all(|fault| fault.times == 0)
     }
 
-    fn next_fault(&self, operation: &str) -> Option<(Lost, Option<Pin<Box<dyn Future<Output = ()> + Send>>>)> {
+    fn next_fault(&self, operation: &str) -> Option<(Lost, Option<Task>)> {
         let mut faults = self.faults.lock().unwrap();
         let fault = faults
             .iter_mut()
