@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::builders::UpdateItemFluentBuilder,
-    types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update},
+    types::{
+        AttributeValue, KeysAndAttributes, Put, ReturnConsumedCapacity, ReturnValue,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    },
 };
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 
@@ -91,6 +94,8 @@ impl Bare {
         update
             .update_expression(expression)
             .condition_expression(CALLER_IS_VALID)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#active", "active")
             .expression_attribute_names("#token_version", "token_version")
             .expression_attribute_names("#sessions", "sessions")
@@ -107,7 +112,8 @@ impl Bare {
                     .get_item()
                     .table_name(table)
                     .set_key(Some(self.user_key()))
-                    .consistent_read(true);
+                    .consistent_read(true)
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total);
                 drop(get.send().await?);
             }
             // What a refresh writes: the session's next state, if the account and the session are what they should be.
@@ -164,13 +170,19 @@ impl Bare {
                 let put = put.condition_expression("attribute_not_exists(pk)");
                 let transaction = client
                     .transact_write_items()
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .transact_items(TransactWriteItem::builder().update(update.build()?).build())
                     .transact_items(TransactWriteItem::builder().put(put.build()?).build());
                 drop(transaction.send().await?);
             }
             "PutItem" => {
                 let put = client.put_item().table_name(table).set_item(Some(self.fresh()));
-                drop(put.condition_expression("attribute_not_exists(pk)").send().await?);
+                drop(
+                    put.condition_expression("attribute_not_exists(pk)")
+                        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                        .send()
+                        .await?,
+                );
             }
             "BatchGetItem" => {
                 let keys = KeysAndAttributes::builder()
@@ -180,6 +192,7 @@ impl Bare {
                     client
                         .batch_get_item()
                         .request_items(table, keys.consistent_read(true).build()?)
+                        .return_consumed_capacity(ReturnConsumedCapacity::Total)
                         .send()
                         .await?,
                 );
@@ -189,6 +202,7 @@ impl Bare {
                     .query()
                     .table_name(table)
                     .key_condition_expression("pk = :pk")
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .consistent_read(true);
                 drop(
                     query
@@ -203,7 +217,8 @@ impl Bare {
                     .table_name(table)
                     .consistent_read(true)
                     .scan_index_forward(false)
-                    .limit(52);
+                    .limit(52)
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total);
                 let query = query.key_condition_expression("pk = :pk AND sk BETWEEN :a AND :z");
                 let value = |text: &str| AttributeValue::S(text.into());
                 let query = query.expression_attribute_values(":pk", value(&format!("USER#{}", self.user)));
@@ -212,7 +227,9 @@ impl Bare {
             }
             "Index" => {
                 let query = client.query().table_name(table).index_name("active-users").limit(1001);
-                let query = query.key_condition_expression("listed = :active");
+                let query = query
+                    .key_condition_expression("listed = :active")
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total);
                 drop(
                     query
                         .expression_attribute_values(":active", AttributeValue::S("ACTIVE".into()))
