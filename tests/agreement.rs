@@ -285,6 +285,7 @@ fn arrows_between_modules_point_downward() {
             ("lambda_http", "lambda"),
             ("jsonwebtoken", "auth"),
             ("argon2::", "auth"),
+            ("aws_lc_rs", "auth"),
             ("env::var", "config"),
         ];
         for (word, home) in only_in {
