@@ -119,7 +119,7 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
                 .iter()
                 .filter(|one| one.is_write() == writes)
                 .map(Recorded::units)
-                .sum::<f64>()
+                .fold(0.0, |sum, units| sum + units)
         };
         let operations: Vec<_> = recorded.iter().map(|one| one.operation.as_str()).collect();
         println!(
