@@ -19,7 +19,7 @@ const LANES: u32 = 1;
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The 19 MiB that hashes are computed in, kept from one to the next: fresh memory would cost 4 900 page faults each time, a third of
+/// The 19 MiB that hashes are computed in, kept from one to the next: fresh memory would cost 4 900 page faults each time, a quarter of
 /// the whole. The lock lets a process compute one hash at a time, which bounds its memory.
 static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 

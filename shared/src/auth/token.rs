@@ -85,7 +85,7 @@ pub struct PublicKey {
 
 /// Makes tokens. Only the functions that get the seed can have one.
 pub struct Signer {
-    /// The library's own signing takes the key as bytes and derives its public half anew for each token, which doubles the work.
+    /// The library's own signing takes the key as bytes and derives its public half anew for each token.
     key: Ed25519KeyPair,
     public: PublicKey,
     config: TokenConfig,
