@@ -35,7 +35,14 @@ pub(crate) fn check_port(port: u16) -> Result<(), BoxError> {
 pub(crate) fn start(cargo_lambda: &Path, root: &Path, port: u16) -> Result<Child, BoxError> {
     let mut command = Command::new(cargo_lambda);
     command
-        .args(["lambda", "watch", "--only-lambda-apis", "--ignore-changes"])
+        // Its own CORS answers know no list of origins; without them preflights go to the fallback, which answers as the deployed gateway.
+        .args([
+            "lambda",
+            "watch",
+            "--only-lambda-apis",
+            "--ignore-changes",
+            "--disable-cors",
+        ])
         .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
         .current_dir(root)
         .stdin(Stdio::null())

@@ -111,6 +111,18 @@ impl Template {
                 .to_uppercase(),
             path: event["Properties"]["Path"].as_str().unwrap_or_default().to_owned(),
         });
+        // What no event of a function answers, the API's own body hands to one.
+        let function = format!("${{{resource}.Arn}}");
+        let any = entries(&self.root["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"]);
+        let any = any
+            .filter(|(_, methods)| {
+                let integration = &methods["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"];
+                integration["uri"].as_str().is_some_and(|uri| uri.contains(&function))
+            })
+            .map(|(path, _)| Route {
+                method: "ANY".into(),
+                path: path.to_owned(),
+            });
         let statements = elements(&properties["Policies"]).flat_map(|policy| elements(&policy["Statement"]));
         let permissions = statements.map(|statement| {
             let action = statement["Action"]
@@ -130,7 +142,7 @@ impl Template {
                 .ok_or_else(|| format!("{resource} has no binary"))?
                 .to_owned(),
             environment,
-            routes: routes.collect(),
+            routes: routes.chain(any).collect(),
             timeout: u64::try_from(timeout.ok_or_else(|| format!("{resource} has no timeout"))?)?,
             permissions: permissions.collect::<Result<_, _>>()?,
         })
@@ -167,10 +179,18 @@ impl Template {
         request = request.set_key_schema(Some(key_schema(&table["KeySchema"])?));
         for index in elements(&table["GlobalSecondaryIndexes"]) {
             let projection = ProjectionType::from(text(&index["Projection"]["ProjectionType"])?);
+            let included = elements(&index["Projection"]["NonKeyAttributes"])
+                .map(|name| Ok(text(name)?.to_owned()))
+                .collect::<Result<Vec<_>, BoxError>>()?;
             let definition = GlobalSecondaryIndex::builder()
                 .index_name(text(&index["IndexName"])?)
                 .set_key_schema(Some(key_schema(&index["KeySchema"])?))
-                .projection(Projection::builder().projection_type(projection).build());
+                .projection(
+                    Projection::builder()
+                        .projection_type(projection)
+                        .set_non_key_attributes(Some(included).filter(|names| !names.is_empty()))
+                        .build(),
+                );
             request = request.global_secondary_indexes(definition.build()?);
         }
         request.send().await.map_err(|error| error.into_service_error())?;

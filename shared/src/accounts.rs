@@ -1,17 +1,20 @@
 //! Accounts: opening one, proving that one is its owner, looking at one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     auth::{self, Checked},
     config::AccountConfig,
     domain::{
-        Caller, Cursor, Email, Listing, NewPassword, PageSize, Password, PasswordHash, Role, Timestamp, TokenVersion,
-        User, UserId, Username,
+        Caller, Cursor, Email, Invalid, Listing, NewPassword, PageSize, Password, PasswordHash, Role, Timestamp,
+        TokenVersion, User, UserId, Username,
     },
     error::Error,
-    store::{ListedUser, Page, Store},
+    store::{FoundUser, Page, Store},
 };
+
+/// For how long one call removes items, well below the function's own 29 s.
+const DELETION_BUDGET: Duration = Duration::from_secs(20);
 
 /// What a sign-up asks for.
 #[derive(Debug)]
@@ -46,12 +49,12 @@ pub struct Authenticated {
 #[derive(Debug)]
 pub struct UserPage {
     /// The users, by name.
-    pub users: Vec<ListedUser>,
+    pub users: Vec<FoundUser>,
     /// What to send as `cursor` for the next page.
     pub next_cursor: Option<String>,
 }
 
-/// Opens accounts.
+/// Opens accounts and changes their passwords.
 #[derive(Debug)]
 pub struct Registrar {
     store: Store,
@@ -64,13 +67,13 @@ impl Registrar {
         Self { store, config }
     }
 
-    /// Opens an account with the sign-up grant on its balance.
+    /// An account with the sign-up grant on its balance, not stored yet.
     ///
     /// # Errors
-    /// A password that protects nothing; [`Error::UsernameTaken`], whatever the spelling.
-    pub async fn register(&self, account: NewAccount, now: Timestamp) -> Result<User, Error> {
+    /// A password that protects nothing.
+    pub async fn prepare(&self, account: NewAccount, now: Timestamp) -> Result<User, Error> {
         let password = NewPassword::accept(account.password, &account.username, self.config.passwords)?;
-        let user = User {
+        Ok(User {
             id: UserId::new(now),
             username: account.username,
             email: account.email,
@@ -82,10 +85,41 @@ impl Registrar {
             signup_grant: self.config.signup_grant,
             sessions: BTreeMap::new(),
             holds: BTreeMap::new(),
+            auth_key: None,
+            deleting: false,
             created_at: now,
-        };
-        self.store.create_user(&user).await?;
-        Ok(user)
+        })
+    }
+
+    /// Stores a prepared account.
+    ///
+    /// # Errors
+    /// [`Error::UsernameTaken`], whatever the spelling.
+    pub async fn open(&self, user: &User) -> Result<(), Error> {
+        self.store.create_user(user).await
+    }
+
+    /// Gives the caller another password and ends every session and key of theirs.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`]; a new password that protects nothing; a caller whose claims no longer hold.
+    pub async fn change_password(&self, caller: &Caller, old: &Password, new: Password) -> Result<(), Error> {
+        let user = self.store.read_user(caller).await?;
+        confirm(old, &user).await?;
+        let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
+            member: "new",
+            ..invalid
+        })?;
+        let hash = auth::hash_password(&new).await?;
+        self.store.change_password(caller, &user, &hash).await
+    }
+}
+
+/// Checks the password of somebody who is logged in already, before what cannot be undone.
+async fn confirm(password: &Password, user: &User) -> Result<(), Error> {
+    match auth::check_password(password, Some(&user.password_hash)).await? {
+        Checked::Right { .. } => Ok(()),
+        Checked::Wrong => Err(Error::WrongPassword),
     }
 }
 
@@ -126,6 +160,21 @@ impl Accounts {
     pub async fn own(&self, caller: &Caller, now: Timestamp) -> Result<User, Error> {
         let user = self.store.read_user(caller).await?;
         self.store.give_back(user, now).await
+    }
+
+    /// Closes the caller's account for good and removes everything of theirs, then the account itself, so that until the end its name
+    /// is taken. What is cut off half-way is finished by the next call.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`]; [`Error::AdminAccount`]; [`Error::DeletionContinues`] if there was more than one call can remove; a
+    /// caller whose claims no longer hold.
+    pub async fn delete(&self, caller: &Caller, password: &Password) -> Result<(), Error> {
+        let user = self.store.read_user_to_delete(caller).await?;
+        confirm(password, &user).await?;
+        self.store.close_account(caller, &user).await?;
+        tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&user))
+            .await
+            .unwrap_or(Err(Error::DeletionContinues))
     }
 
     /// A page of the active users, by name.

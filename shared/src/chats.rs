@@ -3,7 +3,7 @@
 use crate::{
     billing::Billing,
     config::MessageConfig,
-    domain::{Amount, Caller, Chat, ChatId, Cursor, Listing, Message, PageSize, Timestamp, Username},
+    domain::{Amount, Caller, Chat, ChatId, Cursor, Listing, Message, PageSize, Timestamp, UserId, Username},
     error::Error,
     model::Model,
     store::{Page, Store},
@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Sent {
     /// Who asked.
+    pub user: UserId,
+    /// Their name.
     pub username: Username,
     /// The message with its answer.
     pub chat: Chat,
@@ -23,6 +25,10 @@ pub struct Sent {
 /// One page of a history.
 #[derive(Debug)]
 pub struct ChatPage {
+    /// Whose.
+    pub user: UserId,
+    /// How many were asked for.
+    pub size: PageSize,
     /// The chats, newest first.
     pub chats: Vec<Chat>,
     /// What to send as `cursor` for the next page.
@@ -72,10 +78,29 @@ impl Conversation {
         };
         self.billing.settle(&placed, &chat).await?;
         Ok(Sent {
+            user: placed.user.id,
             username: placed.user.username,
             balance: placed.user.balance,
             chat,
         })
+    }
+}
+
+impl ChatPage {
+    /// The page, shortened to what fits an answer.
+    pub(crate) fn new(user: UserId, size: PageSize, page: Page<Chat>, listing: Listing<'_>) -> Self {
+        let Page { mut items, mut next } = page;
+        let fitting = fitting(&items);
+        if fitting < items.len() {
+            items.truncate(fitting);
+            next = items.last().map(|chat| Cursor::after(chat.id.to_string()));
+        }
+        Self {
+            user,
+            size,
+            chats: items,
+            next_cursor: next.map(|next| next.encode(listing)),
+        }
     }
 }
 
@@ -124,16 +149,8 @@ impl History {
     pub async fn page(&self, caller: &Caller, cursor: Option<&str>, size: PageSize) -> Result<ChatPage, Error> {
         let listing = Listing::Chats(&caller.id);
         let after = cursor.map(|text| Cursor::decode(text, listing)).transpose()?;
-        let Page { mut items, mut next } = self.store.list_chats(caller, after.as_ref(), size).await?;
-        let fitting = fitting(&items);
-        if fitting < items.len() {
-            items.truncate(fitting);
-            next = items.last().map(|chat| Cursor::after(chat.id.to_string()));
-        }
-        Ok(ChatPage {
-            chats: items,
-            next_cursor: next.map(|next| next.encode(listing)),
-        })
+        let page = self.store.list_chats(caller, after.as_ref(), size).await?;
+        Ok(ChatPage::new(caller.id, size, page, listing))
     }
 
     /// One chat of the caller.

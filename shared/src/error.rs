@@ -11,20 +11,28 @@ use crate::domain::{Invalid, Method};
 pub enum Error {
     /// No credentials came with the request.
     NotAuthenticated,
-    /// An `Authorization` header that is not `Bearer <one token>`.
-    BadAuthorizationHeader,
+    /// An `Authorization` header that is not `Bearer <one token>` or `Token <one key>`; says which of it is wrong.
+    BadAuthorizationHeader(&'static str),
     /// The access token is not genuine, not for us, expired, or its session has ended.
     AccessTokenNotValid,
+    /// The key of the `Token` scheme is nobody's.
+    AuthKeyNotValid,
     /// The refresh token is not genuine, not for us, expired, used before, or its session has ended.
     RefreshTokenNotValid,
     /// The refresh token handed in at logout is not a live one of the caller.
     LogoutTokenNotValid,
     /// The account has been deactivated.
     UserInactive,
+    /// As [`Error::UserInactive`], to somebody who sent a key of the `Token` scheme.
+    KeyOwnerInactive,
+    /// The caller's role does not allow this.
+    PermissionDenied,
     /// The name or the password is wrong. Which one is not told.
     InvalidCredentials,
     /// The name, or another spelling of it, belongs to somebody.
     UsernameTaken,
+    /// The password that should confirm a change is not the caller's.
+    WrongPassword,
     /// A member of the request that cannot be what it is.
     Invalid(Invalid),
     /// A body that is not one JSON object, or a query that is not one.
@@ -39,6 +47,16 @@ pub enum Error {
     MethodNotAllowed(Vec<Method>),
     /// No such chat among the caller's own.
     ChatNotFound,
+    /// No such user.
+    UserNotFound,
+    /// Admins cannot take their own rights away, so that there always is one.
+    OwnRights,
+    /// An admin's account cannot be deleted before another admin has taken the role from it.
+    AdminAccount,
+    /// The account is closed for good, and some of its items are still to be removed.
+    DeletionContinues,
+    /// The idempotency key was used for another request.
+    IdempotencyMismatch,
     /// The balance does not cover the charge.
     InsufficientTokens,
     /// As many calls as one user may have in flight are in flight.
@@ -67,11 +85,16 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotAuthenticated => "not_authenticated",
-            Self::BadAuthorizationHeader => "bad_authorization_header",
-            Self::AccessTokenNotValid | Self::RefreshTokenNotValid | Self::LogoutTokenNotValid => "token_not_valid",
-            Self::UserInactive => "user_inactive",
+            Self::BadAuthorizationHeader(_) => "bad_authorization_header",
+            Self::AccessTokenNotValid
+            | Self::AuthKeyNotValid
+            | Self::RefreshTokenNotValid
+            | Self::LogoutTokenNotValid => "token_not_valid",
+            Self::UserInactive | Self::KeyOwnerInactive => "user_inactive",
+            Self::PermissionDenied => "permission_denied",
             Self::InvalidCredentials => "invalid_credentials",
             Self::UsernameTaken => "username_taken",
+            Self::WrongPassword => "wrong_password",
             Self::Invalid(_) => "invalid",
             Self::Malformed(_) => "malformed",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -79,6 +102,11 @@ impl Error {
             Self::NoSuchPath => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ChatNotFound => "chat_not_found",
+            Self::UserNotFound => "user_not_found",
+            Self::OwnRights => "own_rights",
+            Self::AdminAccount => "admin_account",
+            Self::DeletionContinues => "deletion_continues",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::InsufficientTokens => "insufficient_tokens",
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ModelFailed(_) => "model_failed",
@@ -94,13 +122,17 @@ impl Error {
     pub fn text(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::NotAuthenticated => "Authentication credentials were not provided.",
-            Self::BadAuthorizationHeader => "Authorization header must contain two space-delimited values",
+            Self::BadAuthorizationHeader(reason) => reason,
             Self::AccessTokenNotValid => "Given token not valid for any token type",
+            Self::AuthKeyNotValid => "Invalid token.",
             Self::RefreshTokenNotValid => "Token is invalid or expired",
             Self::LogoutTokenNotValid => "Invalid or expired refresh token",
             Self::UserInactive => "User is inactive",
+            Self::KeyOwnerInactive => "User inactive or deleted.",
+            Self::PermissionDenied => "You do not have permission to perform this action.",
             Self::InvalidCredentials => "Invalid Credentials",
             Self::UsernameTaken => "Username already exists",
+            Self::WrongPassword => "Password is wrong",
             Self::Invalid(invalid) => return invalid.reason.clone(),
             Self::Malformed(reason) => return reason.clone(),
             Self::UnsupportedMediaType => "Content-Type must be application/json",
@@ -108,6 +140,13 @@ impl Error {
             Self::NoSuchPath => "Not found",
             Self::MethodNotAllowed(_) => "Method not allowed",
             Self::ChatNotFound => "Chat not found",
+            Self::UserNotFound => "User not found",
+            Self::OwnRights => "You cannot deactivate yourself or change your own role; another admin can",
+            Self::AdminAccount => {
+                "An admin's account cannot be deleted; another admin must take the role from it first"
+            }
+            Self::DeletionContinues => "The account is closed; send the request again to remove what is left of it",
+            Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
             Self::InsufficientTokens => "Insufficient tokens",
             Self::TooManyInFlight => "Too many messages are being answered at once",
             Self::ModelFailed(reason) => return reason.clone(),
@@ -124,7 +163,9 @@ impl Error {
     /// How long a client should wait before it tries again, where that is known.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyInFlight | Self::HoldLost | Self::Busy(_) => Some(Duration::from_secs(1)),
+            Self::TooManyInFlight | Self::HoldLost | Self::DeletionContinues | Self::Busy(_) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 //! `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment variables only in [`config`].
 
 pub mod accounts;
+pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod billing;

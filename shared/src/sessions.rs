@@ -11,9 +11,12 @@ use crate::{
     accounts::Authenticated,
     auth::{Claims, PublicKey, Purpose, Signer, Verifier},
     config::TokenConfig,
-    domain::{Caller, Generation, RefreshGrant, Session, SessionId, Timestamp, TokenVersion, UserId, UserKey},
+    domain::{
+        AuthKey, AuthKeyHash, Caller, Generation, Proof, RefreshGrant, Session, SessionId, Timestamp, TokenVersion,
+        User, UserId, UserKey,
+    },
     error::Error,
-    store::Store,
+    store::{Opening, Store},
 };
 
 /// An access token and the refresh token for the next pair.
@@ -31,13 +34,26 @@ impl fmt::Debug for TokenPair {
     }
 }
 
-/// Tells from a token who is calling. Any function has one: it needs only the published keys.
+/// What authenticates the calls of a session that was just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its first tokens.
+    pub tokens: TokenPair,
+    /// The user's key for the `Token` scheme, if it was asked for.
+    pub auth_key: Option<AuthKey>,
+}
+
+/// Tells from a token or a key who is calling. Any function has one: it needs only what is published.
 #[derive(Debug)]
 pub struct Authenticator {
     store: Store,
     config: TokenConfig,
     verifiers: Mutex<Verifiers>,
+    key_owners: Mutex<HashMap<AuthKeyHash, (UserKey, UserId)>>,
 }
+
+/// How many owners of keys a process remembers, about 200 bytes each.
+const MAX_KEY_OWNERS: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Verifiers {
@@ -84,6 +100,7 @@ impl Authenticator {
             store,
             config,
             verifiers: Mutex::default(),
+            key_owners: Mutex::default(),
         };
         if let Err(error) = authenticator.load(now).await {
             // The first token finds its key unknown and loads again; that request fails if the table is still out of reach.
@@ -104,9 +121,43 @@ impl Authenticator {
         Ok(Caller {
             user: UserKey::from_stored(claims.key),
             id: claims.user,
-            session: claims.session,
-            token_version: claims.token_version,
+            proof: Proof::Session {
+                session: claims.session,
+                token_version: claims.token_version,
+            },
         })
+    }
+
+    /// The caller to whom this key of the `Token` scheme was given. Whether it is still theirs is for the operation to check.
+    ///
+    /// Whose a key was never changes, so a process asks the table once for each.
+    ///
+    /// # Errors
+    /// [`Error::AuthKeyNotValid`].
+    pub async fn caller_with_key(&self, key: &str) -> Result<Caller, Error> {
+        let hash = AuthKey::parse(key).ok_or(Error::AuthKeyNotValid)?.hash();
+        let known = self.lock_owners().get(&hash).cloned();
+        let (user, id) = match known {
+            Some(owner) => owner,
+            None => {
+                let owner = self.store.owner_of_key(&hash).await?.ok_or(Error::AuthKeyNotValid)?;
+                let mut owners = self.lock_owners();
+                if owners.len() >= MAX_KEY_OWNERS {
+                    owners.clear();
+                }
+                owners.insert(hash.clone(), owner.clone());
+                owner
+            }
+        };
+        Ok(Caller {
+            user,
+            id,
+            proof: Proof::Key(hash),
+        })
+    }
+
+    fn lock_owners(&self) -> std::sync::MutexGuard<'_, HashMap<AuthKeyHash, (UserKey, UserId)>> {
+        self.key_owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this refresh token grants. Whether its session still exists is for the operation to check.
@@ -190,32 +241,82 @@ impl Sessions {
         sessions
     }
 
-    /// Opens a session for a user who has just proved to be one.
+    /// Opens a session for a user who has just proved to be one, and gives them their key if it is wanted.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the account changed meanwhile so that the proof is worth nothing.
-    pub async fn open(&self, authenticated: Authenticated, now: Timestamp) -> Result<TokenPair, Error> {
+    pub async fn open(&self, authenticated: Authenticated, wants_key: bool, now: Timestamp) -> Result<Opened, Error> {
         self.publish(now).await?;
         let Authenticated { user, rehash } = authenticated;
         let (id, state) = (SessionId::random(), self.generation(Generation::FIRST, now));
-        let pair = self.sign(user.id, &user.key(), &id, user.token_version, &state)?;
+        let tokens = self.sign(user.id, &user.key(), &id, user.token_version, &state)?;
+        let auth_key = wants_key.then(|| self.signer.auth_key(user.id, user.token_version));
+        let new_key = auth_key
+            .as_ref()
+            .map(AuthKey::hash)
+            .filter(|hash| user.auth_key.as_ref() != Some(hash));
+        if let Some(hash) = &new_key {
+            // Before the account names the key: until it does, the key lets nobody in.
+            self.store.publish_auth_key(hash, &user).await?;
+        }
         let access_lifetime = self.signer.config().access_lifetime;
-        self.store
-            .open_session(user, &id, &state, rehash.as_ref(), now, access_lifetime)
-            .await?;
-        Ok(pair)
+        let opening = Opening {
+            session: &id,
+            state: &state,
+            rehash: rehash.as_ref(),
+            new_key: new_key.as_ref(),
+        };
+        self.store.open_session(user, &opening, now, access_lifetime).await?;
+        Ok(Opened { tokens, auth_key })
+    }
+
+    /// Gives an account that is about to be stored its first session and its key.
+    ///
+    /// # Errors
+    /// Only if the table or the cryptography library fails.
+    pub async fn open_first(&self, user: &mut User, now: Timestamp) -> Result<Opened, Error> {
+        self.publish(now).await?;
+        let (id, state) = (SessionId::random(), self.generation(Generation::FIRST, now));
+        let tokens = self.sign(user.id, &user.key(), &id, user.token_version, &state)?;
+        let auth_key = self.signer.auth_key(user.id, user.token_version);
+        user.sessions.insert(id, state);
+        user.auth_key = Some(auth_key.hash());
+        Ok(Opened {
+            tokens,
+            auth_key: Some(auth_key),
+        })
     }
 
     /// Trades a refresh token for the next pair of its session.
     ///
     /// # Errors
     /// [`Error::RefreshTokenNotValid`]; a token that was traded before ends its session.
-    pub async fn refresh(&self, grant: &RefreshGrant, now: Timestamp) -> Result<TokenPair, Error> {
+    pub async fn rotate(&self, grant: &RefreshGrant, now: Timestamp) -> Result<TokenPair, Error> {
         self.publish(now).await?;
         let next = self.generation(grant.generation.next(), now);
         // Within the grace this is the pair that the first trade got: the same state makes the same tokens.
         let state = self.store.rotate_session(grant, next, now).await?;
         self.sign(grant.id, &grant.user, &grant.session, grant.token_version, &state)
+    }
+
+    /// Makes another access token for the session of a refresh token, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`Sessions::rotate`].
+    pub async fn renew(&self, grant: &RefreshGrant, now: Timestamp) -> Result<String, Error> {
+        self.publish(now).await?;
+        let state = self.store.read_session(grant, now).await?;
+        let access_until = now.plus(self.signer.config().access_lifetime);
+        self.signer.sign(&Claims {
+            user: grant.id,
+            key: grant.user.as_str().to_owned(),
+            session: grant.session.clone(),
+            token_version: grant.token_version,
+            generation: state.generation,
+            purpose: Purpose::Access,
+            issued_at: now.as_secs(),
+            expires_at: access_until.as_secs(),
+        })
     }
 
     fn generation(&self, generation: Generation, now: Timestamp) -> Session {

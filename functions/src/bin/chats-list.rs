@@ -1,4 +1,4 @@
-//! `GET /api/v1/chats`: the chats of the caller, newest first, a page at a time.
+//! `GET /api/v1/chats`, `GET /api/chat`: the chats of the caller, newest first, a page at a time.
 
 use shared::{
     Error,

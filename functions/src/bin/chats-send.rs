@@ -1,4 +1,4 @@
-//! `POST /api/v1/chats`: send a message to the model, for its price.
+//! `POST /api/v1/chats`, `POST /api/chat`: send a message to the model, for its price.
 
 use shared::{
     Error,

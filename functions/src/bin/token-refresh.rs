@@ -1,12 +1,13 @@
-//! `POST /api/v1/token/refresh` and `POST /api/v1/users/refresh`: trade a refresh token for the next pair of its session.
+//! `POST /api/v1/token/refresh`, `POST /api/v1/users/refresh`: trade a refresh token for the next pair of its session.
+//! `POST /api/token/refresh`: only for another access token.
 
 use shared::{
     Error,
-    api::{self, Call, Public, RefreshRequest},
+    api::{self, Call, Public, RefreshRequest, Refreshed},
     auth::Signer,
     config::{SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
-    sessions::{Authenticator, Sessions, TokenPair},
+    sessions::{Authenticator, Sessions},
     store::Store,
 };
 
@@ -35,7 +36,15 @@ async fn main() -> Result<(), BoxError> {
     .await
 }
 
-async fn refresh(app: &App, call: Call<Public, RefreshRequest>) -> Result<TokenPair, Error> {
+async fn refresh(app: &App, call: Call<Public, RefreshRequest>) -> Result<Refreshed, Error> {
     let grant = app.authenticator.refresh_grant(&call.input.refresh, call.now).await?;
-    app.sessions.refresh(&grant, call.now).await
+    if !call.input.rotates {
+        let access = app.sessions.renew(&grant, call.now).await?;
+        return Ok(Refreshed { access, refresh: None });
+    }
+    let pair = app.sessions.rotate(&grant, call.now).await?;
+    Ok(Refreshed {
+        access: pair.access,
+        refresh: Some(pair.refresh),
+    })
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/users/token-balance`: what the caller can spend.
+//! `GET /api/v1/users/token-balance`, `GET /api/tokens`, `GET /api/user/balance`, `GET /api/token-balance`: what the caller can spend.
 
 use shared::{
     Error,

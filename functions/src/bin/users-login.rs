@@ -1,9 +1,9 @@
-//! `POST /api/v1/users/login`: trade a username and password for a token pair.
+//! `POST /api/v1/users/login`, `POST /api/login`, `POST /api/token`: trade a username and password for a token pair.
 
 use shared::{
     Error,
-    accounts::{Accounts, Credentials},
-    api::{self, Call, LoggedIn, Public},
+    accounts::Accounts,
+    api::{self, Call, LoggedIn, LoginRequest, Public},
     auth::Signer,
     config::{SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
@@ -33,10 +33,11 @@ async fn main() -> Result<(), BoxError> {
     .await
 }
 
-async fn login(app: &App, call: Call<Public, Credentials>) -> Result<LoggedIn, Error> {
-    let authenticated = app.accounts.authenticate(call.input).await?;
+async fn login(app: &App, call: Call<Public, LoginRequest>) -> Result<LoggedIn, Error> {
+    let LoginRequest { credentials, wants_key } = call.input;
+    let authenticated = app.accounts.authenticate(credentials).await?;
     Ok(LoggedIn {
         username: authenticated.user.username.clone(),
-        tokens: app.sessions.open(authenticated, call.now).await?,
+        opened: app.sessions.open(authenticated, wants_key, call.now).await?,
     })
 }

@@ -2,7 +2,7 @@
 
 use shared::{
     Error,
-    api::{self, Call, LoggedOut, RefreshRequest, SignedIn},
+    api::{self, Call, LoggedOut, LogoutRequest, SignedIn},
     config::{TableConfig, TokenConfig},
     lambda::{self, BoxError},
     sessions::{Authenticator, Logout},
@@ -36,7 +36,7 @@ async fn main() -> Result<(), BoxError> {
     .await
 }
 
-async fn logout(app: &App, call: Call<SignedIn, RefreshRequest>) -> Result<LoggedOut, Error> {
+async fn logout(app: &App, call: Call<SignedIn, LogoutRequest>) -> Result<LoggedOut, Error> {
     let grant = app.authenticator.refresh_grant(&call.input.refresh, call.now).await;
     app.logout.end(&call.caller, grant).await?;
     Ok(LoggedOut)

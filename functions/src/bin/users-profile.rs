@@ -1,4 +1,4 @@
-//! `GET /api/v1/users/me`: the account of the caller.
+//! `GET /api/v1/users/me`, `GET /api/user/profile`: the account of the caller.
 
 use shared::{
     Error,

@@ -1,36 +1,45 @@
-//! `POST /api/v1/users`: open an account with the sign-up grant on its balance.
+//! `POST /api/v1/users`, `POST /api/register`: open an account with the sign-up grant on its balance.
 
 use shared::{
     Error,
-    accounts::{NewAccount, Registrar},
-    api::{self, Call, Public, Registered},
-    config::{AccountConfig, TableConfig},
+    accounts::Registrar,
+    api::{self, Call, Public, RegisterRequest, Registered},
+    auth::Signer,
+    config::{AccountConfig, SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
+    sessions::Sessions,
     store::Store,
 };
 
 struct App {
     registrar: Registrar,
+    sessions: Sessions,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     lambda::serve(
         api::USERS_REGISTER,
-        async |_now| {
+        async |now| {
             let store = Store::connect(&TableConfig::from_env()?).await;
-            let registrar = Registrar::new(store, AccountConfig::from_env()?);
-            Ok(App { registrar })
+            let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
+            Ok(App {
+                registrar: Registrar::new(store.clone(), AccountConfig::from_env()?),
+                sessions: Sessions::start(store, signer, now).await,
+            })
         },
         register,
     )
     .await
 }
 
-async fn register(app: &App, call: Call<Public, NewAccount>) -> Result<Registered, Error> {
-    let user = app.registrar.register(call.input, call.now).await?;
-    Ok(Registered {
-        username: user.username,
-        balance: user.balance,
-    })
+async fn register(app: &App, call: Call<Public, RegisterRequest>) -> Result<Registered, Error> {
+    let mut user = app.registrar.prepare(call.input.account, call.now).await?;
+    let opened = if call.input.signs_in {
+        Some(app.sessions.open_first(&mut user, call.now).await?)
+    } else {
+        None
+    };
+    app.registrar.open(&user).await?;
+    Ok(Registered { user, opened })
 }

@@ -1,17 +1,26 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Input, Method, Outcome, Parts, SignedIn};
+use super::{ByFamily, Endpoint, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Wording};
 use crate::{
     chats::{ChatPage, Sent},
     domain::{Amount, Chat, ChatId, Message, PageSize, Username},
     error::Error,
 };
 
-/// `POST /api/v1/chats`
-pub const SEND: Endpoint<SignedIn, Message, Sent> = Endpoint::new("chats-send", Method::Post, &["/api/v1/chats"], 200);
-/// `GET /api/v1/chats`
+/// `POST /api/v1/chats`, `POST /api/chat`
+pub const SEND: Endpoint<SignedIn, Message, Sent> =
+    Endpoint::new("chats-send", Method::Post, &["/api/v1/chats", "/api/chat"], 200).with_wordings(&[Wording {
+        path: "/api/chat",
+        // Two older systems share this path: the one with access tokens says 400, the one with keys says 402.
+        scheme: Some(Scheme::Bearer),
+        code: "insufficient_tokens",
+        status: 400,
+        text: "Insufficient tokens",
+        also: None,
+    }]);
+/// `GET /api/v1/chats`, `GET /api/chat`
 pub const LIST: Endpoint<SignedIn, ChatPageRequest, ChatPage> =
-    Endpoint::new("chats-list", Method::Get, &["/api/v1/chats"], 200);
+    Endpoint::new("chats-list", Method::Get, &["/api/v1/chats", "/api/chat"], 200);
 /// `GET /api/v1/chats/{id}`
 pub const GET: Endpoint<SignedIn, ChatRequest, Chat> =
     Endpoint::new("chats-get", Method::Get, &["/api/v1/chats/{id}"], 200);
@@ -63,16 +72,42 @@ impl From<Chat> for ChatBody {
     }
 }
 
-impl Outcome for Sent {
-    type Body = SentBody;
+/// A chat as classic clients read it, where `user` is the id of whose it is.
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicChatBody {
+    user: String,
+    #[serde(flatten)]
+    chat: ChatBody,
+}
 
-    fn render(self) -> SentBody {
-        SentBody {
-            status: "success",
-            message: "New Chats record",
-            user_account: self.username,
-            chat: self.chat.into(),
-            token_balance: self.balance,
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicSentBody {
+    #[serde(flatten)]
+    chat: ClassicChatBody,
+    remaining_tokens: Amount,
+}
+
+impl Outcome for Sent {
+    type Body = ByFamily<SentBody, ClassicSentBody>;
+
+    fn render(self, family: Family) -> Self::Body {
+        match family {
+            Family::V1 => ByFamily::V1(SentBody {
+                status: "success",
+                message: "New Chats record",
+                user_account: self.username,
+                chat: self.chat.into(),
+                token_balance: self.balance,
+            }),
+            Family::Classic => ByFamily::Classic(ClassicSentBody {
+                chat: ClassicChatBody {
+                    user: self.user.to_string(),
+                    chat: self.chat.into(),
+                },
+                remaining_tokens: self.balance,
+            }),
         }
     }
 }
@@ -86,14 +121,20 @@ pub struct ChatPageRequest {
     pub size: PageSize,
 }
 
-impl Input for ChatPageRequest {
-    const READS_BODY: bool = false;
-
-    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+impl ChatPageRequest {
+    pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
             cursor: parts.query("cursor")?.map(str::to_owned),
             size: PageSize::parse::<100>(parts.query("limit")?, 50)?,
         })
+    }
+}
+
+impl Input for ChatPageRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        Self::of(&parts)
     }
 }
 
@@ -107,14 +148,37 @@ pub struct ChatPageBody {
 }
 
 impl Outcome for ChatPage {
-    type Body = ChatPageBody;
+    type Body = ByFamily<ChatPageBody, Vec<ClassicChatBody>>;
 
-    fn render(self) -> ChatPageBody {
-        ChatPageBody {
-            status: "success",
-            message: "Chat history",
-            data: self.chats.into_iter().map(ChatBody::from).collect(),
-            next_cursor: self.next_cursor,
+    /// A bare array has no room for a cursor, so it is in a `Link` (RFC 8288). The reference is relative to the request (RFC 3986 section
+    /// 4.2): it holds behind any host and stage.
+    fn headers(&self, family: Family) -> Vec<(&'static str, String)> {
+        match (&self.next_cursor, family) {
+            (Some(cursor), Family::Classic) => {
+                let link = format!("<?limit={}&cursor={cursor}>; rel=\"next\"", self.size.get());
+                vec![("link", link)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn render(self, family: Family) -> Self::Body {
+        let chats = self.chats.into_iter().map(ChatBody::from);
+        match family {
+            Family::V1 => ByFamily::V1(ChatPageBody {
+                status: "success",
+                message: "Chat history",
+                data: chats.collect(),
+                next_cursor: self.next_cursor,
+            }),
+            Family::Classic => {
+                let user = self.user.to_string();
+                let body = |chat| ClassicChatBody {
+                    user: user.clone(),
+                    chat,
+                };
+                ByFamily::Classic(chats.map(body).collect())
+            }
         }
     }
 }
@@ -149,7 +213,7 @@ pub struct OneChatBody {
 impl Outcome for Chat {
     type Body = OneChatBody;
 
-    fn render(self) -> OneChatBody {
+    fn render(self, _family: Family) -> OneChatBody {
         OneChatBody {
             status: "success",
             message: "Chat record",

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{Caching, Endpoint, Method, Nothing, Outcome, Public};
+use super::{Caching, Endpoint, Family, Method, Nothing, Outcome, Public};
 use crate::auth::{PublicKey, key_set};
 
 /// `GET /.well-known/jwks.json`
@@ -14,7 +14,7 @@ pub struct KeySet(pub Vec<PublicKey>);
 impl Outcome for KeySet {
     type Body = Value;
 
-    fn render(self) -> Value {
+    fn render(self, _family: Family) -> Value {
         key_set(&self.0)
     }
 }

@@ -4,6 +4,7 @@
 //! comes from its types; `lambda::serve` enforces the rest. [`TABLE`] is the same without types, for what must agree with it: the
 //! binaries, the watch router, `template.yaml`, the events and the tests.
 
+mod admin;
 mod chats;
 mod keys;
 mod system;
@@ -15,19 +16,25 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::{Caller, Timestamp},
+    domain::{AdminCaller, Caller, IdempotencyKey, StaffCaller, Timestamp},
     error::Error,
 };
 
 pub use crate::domain::Method;
 
+pub use admin::{
+    ADJUST as ADMIN_ADJUST, AUDIT as ADMIN_AUDIT, AdjustRequest, AuditPageRequest, CHATS as ADMIN_CHATS,
+    LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
+    UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
+};
 pub use chats::{ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
-    BALANCE as USERS_BALANCE, Balance, LIST as USERS_LIST, LOGIN as USERS_LOGIN, LOGOUT as USERS_LOGOUT, LoggedIn,
-    LoggedOut, PROFILE as USERS_PROFILE, Profile, REFRESH as TOKEN_REFRESH, REGISTER as USERS_REGISTER, RefreshRequest,
-    Registered, UserPageRequest,
+    BALANCE as USERS_BALANCE, Balance, DELETE as USERS_DELETE, DeleteRequest, Done, LIST as USERS_LIST,
+    LOGIN as USERS_LOGIN, LOGOUT as USERS_LOGOUT, LoggedIn, LoggedOut, LoginRequest, LogoutRequest,
+    PASSWORD as USERS_PASSWORD, PROFILE as USERS_PROFILE, PasswordRequest, Profile, REFRESH as TOKEN_REFRESH,
+    REGISTER as USERS_REGISTER, RefreshRequest, Refreshed, RegisterRequest, Registered, UserPageRequest,
 };
 
 /// Who may call an endpoint, as a type.
@@ -43,8 +50,12 @@ pub trait Access {
 pub enum AccessKind {
     /// Anybody.
     Public,
-    /// Whoever has a valid access token.
+    /// Whoever has a valid access token or key.
     SignedIn,
+    /// Who also is staff or an admin.
+    Staff,
+    /// Who also is an admin.
+    Admin,
 }
 
 /// Anybody may call.
@@ -55,12 +66,57 @@ impl Access for Public {
     const KIND: AccessKind = AccessKind::Public;
 }
 
-/// Whoever has a valid access token may call.
+/// Whoever has a valid access token or key may call.
 #[derive(Debug)]
 pub struct SignedIn;
 impl Access for SignedIn {
     type Caller = Caller;
     const KIND: AccessKind = AccessKind::SignedIn;
+}
+
+/// Staff and admins may call.
+#[derive(Debug)]
+pub struct Staff;
+impl Access for Staff {
+    type Caller = StaffCaller;
+    const KIND: AccessKind = AccessKind::Staff;
+}
+
+/// Admins may call.
+#[derive(Debug)]
+pub struct Admin;
+impl Access for Admin {
+    type Caller = AdminCaller;
+    const KIND: AccessKind = AccessKind::Admin;
+}
+
+/// Which clients a route serves. The same outcome is rendered as theirs expect it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The canonical API.
+    V1,
+    /// The clients of the older systems, below `/api/` without a version.
+    Classic,
+}
+
+impl Family {
+    /// The family of a route.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/api/") && !path.starts_with("/api/v1/") {
+            Self::Classic
+        } else {
+            Self::V1
+        }
+    }
+}
+
+/// How a caller authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `Authorization: Bearer <access token>`.
+    Bearer,
+    /// `Authorization: Token <key>`, as clients of Django REST framework do.
+    Token,
 }
 
 /// One call of an endpoint, as its handler gets it: authenticated and validated.
@@ -81,8 +137,12 @@ pub struct Parts<'a> {
     pub body: Value,
     /// The query parameters, percent-decoded, in order.
     pub query: &'a [(String, String)],
-    /// The path parameters, as they are in the path.
+    /// The path parameters, percent-decoded.
     pub path: &'a BTreeMap<String, String>,
+    /// The values of the `Idempotency-Key` header.
+    pub idempotency_keys: &'a [String],
+    /// Whose clients the route serves.
+    pub family: Family,
 }
 
 impl Parts<'_> {
@@ -94,11 +154,26 @@ impl Parts<'_> {
         serde_path_to_error::deserialize(self.body).map_err(|error| {
             let problem = error.inner().to_string();
             // serde's text begins with the value that was sent, which is none of the answer's business.
-            let expected = problem
-                .rsplit_once("expected ")
-                .map_or("another value", |(_, expected)| expected);
+            let expected = match problem.rsplit_once("expected ") {
+                // serde names Rust's types, which are not everybody's.
+                Some((_, "i64" | "u64")) => "a whole number",
+                Some((_, expected)) => expected,
+                None => "another value",
+            };
             Error::Malformed(format!("Member `{}` must be {expected}", error.path()).into())
         })
+    }
+
+    /// The key under which the request is to be carried out once, if there is one.
+    ///
+    /// # Errors
+    /// If there are two, or it is not what a key may be.
+    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Error> {
+        match self.idempotency_keys {
+            [] => Ok(None),
+            [key] => Ok(Some(IdempotencyKey::parse(key)?)),
+            _ => Err(Error::Malformed("Header Idempotency-Key is given twice".into())),
+        }
     }
 
     /// The value of a query parameter.
@@ -139,8 +214,49 @@ impl Input for Nothing {
 pub trait Outcome {
     /// The JSON body.
     type Body: Serialize;
-    /// Renders it.
-    fn render(self) -> Self::Body;
+
+    /// The headers that belong to it, by lower-case name.
+    fn headers(&self, _family: Family) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Renders it for the clients of a family.
+    fn render(self, family: Family) -> Self::Body;
+}
+
+/// Says that an answer is the stored one of an earlier request with the same idempotency key.
+fn replayed(is_replay: bool) -> Vec<(&'static str, String)> {
+    if is_replay {
+        vec![("idempotency-replayed", "true".to_owned())]
+    } else {
+        Vec::new()
+    }
+}
+
+/// A body that each family has its own form of.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+#[doc(hidden)]
+pub enum ByFamily<V1, Classic> {
+    V1(V1),
+    Classic(Classic),
+}
+
+/// Where clients of one route expect an error in other words, or with another status, than everybody else.
+#[derive(Debug)]
+pub struct Wording {
+    /// The route.
+    pub path: &'static str,
+    /// Only for callers who authenticate like this.
+    pub scheme: Option<Scheme>,
+    /// Which error, by its code.
+    pub code: &'static str,
+    /// The status there.
+    pub status: u16,
+    /// The text there.
+    pub text: &'static str,
+    /// One more member, a list of this one text: the form of Django REST framework.
+    pub also: Option<(&'static str, &'static str)>,
 }
 
 /// What the `status` member of an endpoint's bodies says, where its document has one. The HTTP status is the truth.
@@ -189,6 +305,8 @@ pub struct Endpoint<A, I, O> {
     pub status_member: StatusMember,
     /// What caches may do with its answers.
     pub caching: Caching,
+    /// What some of its routes say differently.
+    pub wordings: &'static [Wording],
     types: PhantomData<fn(A, I) -> O>,
 }
 
@@ -201,6 +319,7 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
             success,
             status_member: StatusMember::Word,
             caching: Caching::Never,
+            wordings: &[],
             types: PhantomData,
         }
     }
@@ -211,6 +330,10 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
 
     const fn with_caching(self, caching: Caching) -> Self {
         Self { caching, ..self }
+    }
+
+    const fn with_wordings(self, wordings: &'static [Wording]) -> Self {
+        Self { wordings, ..self }
     }
 
     /// The endpoint without its types.
@@ -252,15 +375,27 @@ pub const TABLE: &[Entry] = &[
     USERS_LIST.entry(),
     USERS_BALANCE.entry(),
     USERS_PROFILE.entry(),
+    USERS_PASSWORD.entry(),
+    USERS_DELETE.entry(),
     CHATS_SEND.entry(),
     CHATS_LIST.entry(),
     CHATS_GET.entry(),
+    ADMIN_SEARCH.entry(),
+    ADMIN_USER.entry(),
+    ADMIN_UPDATE.entry(),
+    ADMIN_ADJUST.entry(),
+    ADMIN_CHATS.entry(),
+    ADMIN_LEDGER.entry(),
+    ADMIN_AUDIT.entry(),
     SYSTEM_HEALTH.entry(),
     KEYS_LIST.entry(),
 ];
 
 /// The binary that answers what no endpoint answers.
 pub const FALLBACK: &str = "system-fallback";
+
+/// The binaries that no route leads to: operators of the deployment invoke them by name.
+pub const OPERATOR: &[&str] = &["admin-bootstrap"];
 
 /// The path parameters of `path` if it matches `pattern`, where `{name}` stands for one non-empty segment.
 pub fn match_path(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
@@ -317,6 +452,13 @@ mod tests {
     }
 
     #[test]
+    fn routes_below_api_without_a_version_are_classic() {
+        assert_eq!(Family::of("/api/login"), Family::Classic);
+        assert_eq!(Family::of("/api/v1/users/login"), Family::V1);
+        assert_eq!(Family::of("/.well-known/jwks.json"), Family::V1);
+    }
+
+    #[test]
     fn a_parameter_stands_for_one_segment() {
         let id = match_path("/api/v1/chats/{id}", "/api/v1/chats/x").unwrap();
         assert_eq!(id["id"], "x");
@@ -334,7 +476,7 @@ mod tests {
     #[test]
     fn the_methods_of_a_path_are_those_of_all_its_endpoints() {
         assert_eq!(methods_of("/api/v1/chats"), [Method::Get, Method::Post]);
-        assert_eq!(methods_of("/api/v1/users/me"), [Method::Get]);
+        assert_eq!(methods_of("/api/v1/users/me"), [Method::Get, Method::Delete]);
         assert!(methods_of("/api/v1/nothing").is_empty());
     }
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{Endpoint, Method, Nothing, Outcome, Public};
+use super::{Endpoint, Family, Method, Nothing, Outcome, Public};
 
 /// `GET /api/v1/health`
 pub const HEALTH: Endpoint<Public, Nothing, Health> =
@@ -24,7 +24,7 @@ impl Health {
 impl Outcome for Health {
     type Body = Self;
 
-    fn render(self) -> Self {
+    fn render(self, _family: Family) -> Self {
         self
     }
 }

@@ -1,44 +1,98 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Input, Method, Nothing, Outcome, Parts, Public, SignedIn, StatusMember};
+use super::{
+    ByFamily, Endpoint, Family, Input, Method, Nothing, Outcome, Parts, Public, SignedIn, StatusMember, Wording,
+};
 use crate::{
     accounts::{Credentials, NewAccount, UserPage},
-    domain::{Amount, Email, Invalid, PageSize, Password, Role, User, Username},
+    domain::{Amount, AuthKey, Email, Invalid, PageSize, Password, Role, User, Username},
     error::Error,
-    sessions::TokenPair,
+    sessions::{Opened, TokenPair},
 };
 
-/// `POST /api/v1/users`
-pub const REGISTER: Endpoint<Public, NewAccount, Registered> =
-    Endpoint::new("users-register", Method::Post, &["/api/v1/users"], 201).with_status_member(StatusMember::Sentence);
-/// `POST /api/v1/users/login`
-pub const LOGIN: Endpoint<Public, Credentials, LoggedIn> =
-    Endpoint::new("users-login", Method::Post, &["/api/v1/users/login"], 200).with_status_member(StatusMember::Number);
-/// `POST /api/v1/token/refresh`
-pub const REFRESH: Endpoint<Public, RefreshRequest, TokenPair> = Endpoint::new(
+/// `POST /api/v1/users`, `POST /api/register`
+pub const REGISTER: Endpoint<Public, RegisterRequest, Registered> =
+    Endpoint::new("users-register", Method::Post, &["/api/v1/users", "/api/register"], 201)
+        .with_status_member(StatusMember::Sentence);
+/// `POST /api/v1/users/login`, `POST /api/login`, `POST /api/token`
+pub const LOGIN: Endpoint<Public, LoginRequest, LoggedIn> = Endpoint::new(
+    "users-login",
+    Method::Post,
+    &["/api/v1/users/login", "/api/login", "/api/token"],
+    200,
+)
+.with_status_member(StatusMember::Number)
+.with_wordings(&[
+    Wording {
+        path: "/api/login",
+        scheme: None,
+        code: "invalid_credentials",
+        status: 400,
+        text: "Invalid credentials",
+        also: Some(("non_field_errors", "Unable to log in with provided credentials.")),
+    },
+    Wording {
+        path: "/api/token",
+        scheme: None,
+        code: "invalid_credentials",
+        status: 401,
+        text: "No active account found with the given credentials",
+        also: None,
+    },
+]);
+/// `POST /api/v1/token/refresh`, `POST /api/v1/users/refresh`, `POST /api/token/refresh`
+pub const REFRESH: Endpoint<Public, RefreshRequest, Refreshed> = Endpoint::new(
     "token-refresh",
     Method::Post,
-    &["/api/v1/token/refresh", "/api/v1/users/refresh"],
+    &["/api/v1/token/refresh", "/api/v1/users/refresh", "/api/token/refresh"],
     200,
 );
 /// `POST /api/v1/users/logout`
-pub const LOGOUT: Endpoint<SignedIn, RefreshRequest, LoggedOut> =
+pub const LOGOUT: Endpoint<SignedIn, LogoutRequest, LoggedOut> =
     Endpoint::new("users-logout", Method::Post, &["/api/v1/users/logout"], 200);
 /// `GET /api/v1/users/all`
 pub const LIST: Endpoint<SignedIn, UserPageRequest, UserPage> =
     Endpoint::new("users-list", Method::Get, &["/api/v1/users/all"], 200);
-/// `GET /api/v1/users/token-balance`
-pub const BALANCE: Endpoint<SignedIn, Nothing, Balance> =
-    Endpoint::new("users-balance", Method::Get, &["/api/v1/users/token-balance"], 200);
-/// `GET /api/v1/users/me`
-pub const PROFILE: Endpoint<SignedIn, Nothing, Profile> =
-    Endpoint::new("users-profile", Method::Get, &["/api/v1/users/me"], 200);
+/// `GET /api/v1/users/token-balance`, `GET /api/tokens`, `GET /api/user/balance`, `GET /api/token-balance`
+pub const BALANCE: Endpoint<SignedIn, Nothing, Balance> = Endpoint::new(
+    "users-balance",
+    Method::Get,
+    &[
+        "/api/v1/users/token-balance",
+        "/api/tokens",
+        "/api/user/balance",
+        "/api/token-balance",
+    ],
+    200,
+);
+/// `GET /api/v1/users/me`, `GET /api/user/profile`
+pub const PROFILE: Endpoint<SignedIn, Nothing, Profile> = Endpoint::new(
+    "users-profile",
+    Method::Get,
+    &["/api/v1/users/me", "/api/user/profile"],
+    200,
+);
+/// `POST /api/v1/users/password`
+pub const PASSWORD: Endpoint<SignedIn, PasswordRequest, Done> =
+    Endpoint::new("users-password", Method::Post, &["/api/v1/users/password"], 204);
+/// `DELETE /api/v1/users/me`
+pub const DELETE: Endpoint<SignedIn, DeleteRequest, Done> =
+    Endpoint::new("users-delete", Method::Delete, &["/api/v1/users/me"], 204);
 
-fn required(member: &'static str, value: Option<String>, reason: &'static str) -> Result<String, Error> {
+pub(super) fn required<T>(member: &'static str, value: Option<T>, reason: &'static str) -> Result<T, Error> {
     value.ok_or_else(|| Invalid::new(member, reason).into())
 }
 
-impl Input for NewAccount {
+/// A sign-up.
+#[derive(Debug)]
+pub struct RegisterRequest {
+    /// The account to open.
+    pub account: NewAccount,
+    /// Whether to log in right away: classic clients expect tokens.
+    pub signs_in: bool,
+}
+
+impl Input for RegisterRequest {
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -46,15 +100,23 @@ impl Input for NewAccount {
         struct Wire {
             username: Option<String>,
             password: Option<String>,
+            password2: Option<String>,
             email: Option<String>,
         }
+        let signs_in = parts.family == Family::Classic;
         let wire: Wire = parts.body()?;
         let username = Username::parse(&required("username", wire.username, "Username is required")?)?;
         let password = required("password", wire.password, "Password is required")?;
+        if wire.password2.is_some_and(|repeated| repeated != password) {
+            return Err(Invalid::new("password2", "Password fields didn't match").into());
+        }
         Ok(Self {
-            password: Password::typed(&password),
-            email: Email::parse(wire.email.as_deref().unwrap_or_default())?,
-            username,
+            account: NewAccount {
+                password: Password::typed(&password),
+                email: Email::parse(wire.email.as_deref().unwrap_or_default())?,
+                username,
+            },
+            signs_in,
         })
     }
 }
@@ -62,10 +124,10 @@ impl Input for NewAccount {
 /// An account that was just opened.
 #[derive(Debug)]
 pub struct Registered {
-    /// Its name.
-    pub username: Username,
-    /// Its balance.
-    pub balance: Amount,
+    /// The account.
+    pub user: User,
+    /// Its first session, if one was asked for.
+    pub opened: Option<Opened>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,22 +144,89 @@ struct RegisteredData {
     token: Amount,
 }
 
-impl Outcome for Registered {
-    type Body = RegisteredBody;
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicRegisteredBody {
+    message: &'static str,
+    user: ClassicUser,
+    #[serde(flatten)]
+    credentials: Option<ClassicCredentials>,
+}
 
-    fn render(self) -> RegisteredBody {
-        RegisteredBody {
-            status: "success",
-            message: "User Account created",
-            data: RegisteredData {
-                username: self.username,
-                token: self.balance,
-            },
+#[derive(Debug, Serialize)]
+struct ClassicUser {
+    id: String,
+    username: Username,
+    email: String,
+    tokens: Amount,
+}
+
+impl ClassicUser {
+    fn of(user: User) -> Self {
+        Self {
+            id: user.id.to_string(),
+            username: user.username,
+            // As Django keeps it: no address is an empty one.
+            email: user.email.map(|email| email.as_str().to_owned()).unwrap_or_default(),
+            tokens: user.balance,
         }
     }
 }
 
-impl Input for Credentials {
+/// What authenticates a classic client: tokens for some, a key for others.
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicCredentials {
+    access: String,
+    refresh: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl ClassicCredentials {
+    fn of(pair: TokenPair, auth_key: Option<&AuthKey>) -> Self {
+        Self {
+            access: pair.access,
+            refresh: pair.refresh,
+            token: auth_key.map(|key| key.as_str().to_owned()),
+        }
+    }
+}
+
+impl Outcome for Registered {
+    type Body = ByFamily<RegisteredBody, ClassicRegisteredBody>;
+
+    fn render(self, family: Family) -> Self::Body {
+        match family {
+            Family::V1 => ByFamily::V1(RegisteredBody {
+                status: "success",
+                message: "User Account created",
+                data: RegisteredData {
+                    username: self.user.username,
+                    token: self.user.balance,
+                },
+            }),
+            Family::Classic => ByFamily::Classic(ClassicRegisteredBody {
+                message: "User registered successfully",
+                user: ClassicUser::of(self.user),
+                credentials: self
+                    .opened
+                    .map(|opened| ClassicCredentials::of(opened.tokens, opened.auth_key.as_ref())),
+            }),
+        }
+    }
+}
+
+/// A login.
+#[derive(Debug)]
+pub struct LoginRequest {
+    /// What it claims.
+    pub credentials: Credentials,
+    /// Whether a key for the `Token` scheme is wanted besides the tokens.
+    pub wants_key: bool,
+}
+
+impl Input for LoginRequest {
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -106,11 +235,16 @@ impl Input for Credentials {
             username: Option<String>,
             password: Option<String>,
         }
+        let wants_key = parts.family == Family::Classic;
         let wire: Wire = parts.body()?;
-        let password = required("password", wire.password, "Password is required");
+        let username = required("username", wire.username, "Username is required")?;
+        let password = required("password", wire.password, "Password is required")?;
         Ok(Self {
-            username: required("username", wire.username, "Username is required")?,
-            password: Password::typed(&password?),
+            credentials: Credentials {
+                username,
+                password: Password::typed(&password),
+            },
+            wants_key,
         })
     }
 }
@@ -120,8 +254,8 @@ impl Input for Credentials {
 pub struct LoggedIn {
     /// Whose.
     pub username: Username,
-    /// Its first tokens.
-    pub tokens: TokenPair,
+    /// What authenticates its calls.
+    pub opened: Opened,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,57 +269,95 @@ pub struct LoggedInBody {
 }
 
 impl Outcome for LoggedIn {
-    type Body = LoggedInBody;
+    type Body = ByFamily<LoggedInBody, ClassicCredentials>;
 
-    fn render(self) -> LoggedInBody {
-        LoggedInBody {
-            status: "200",
-            message: "Login successful",
-            username: self.username,
-            access: self.tokens.access,
-            refresh: self.tokens.refresh,
+    fn render(self, family: Family) -> Self::Body {
+        let Opened { tokens, auth_key } = self.opened;
+        match family {
+            Family::V1 => ByFamily::V1(LoggedInBody {
+                status: "200",
+                message: "Login successful",
+                username: self.username,
+                access: tokens.access,
+                refresh: tokens.refresh,
+            }),
+            Family::Classic => ByFamily::Classic(ClassicCredentials::of(tokens, auth_key.as_ref())),
         }
     }
 }
 
-/// A refresh token, to be traded or to be ended.
+fn refresh_member(parts: Parts<'_>) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Wire {
+        refresh: Option<String>,
+    }
+    let wire: Wire = parts.body()?;
+    let refresh = wire.refresh.filter(|refresh| !refresh.is_empty());
+    required("refresh", refresh, "Refresh token is required")
+}
+
+/// A refresh token to be traded.
 #[derive(Debug)]
 pub struct RefreshRequest {
     /// The token as it was sent.
     pub refresh: String,
+    /// Whether it is traded for the next one too. Classic clients keep theirs and send it again.
+    pub rotates: bool,
 }
 
 impl Input for RefreshRequest {
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            refresh: Option<String>,
-        }
-        let wire: Wire = parts.body()?;
-        let refresh = wire.refresh.filter(|refresh| !refresh.is_empty());
         Ok(Self {
-            refresh: required("refresh", refresh, "Refresh token is required")?,
+            rotates: parts.family == Family::V1,
+            refresh: refresh_member(parts)?,
         })
     }
 }
 
-#[derive(Debug, Serialize)]
-#[doc(hidden)]
-pub struct TokenPairBody {
-    access: String,
-    refresh: String,
+/// What a refresh token was traded for.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The new access token.
+    pub access: String,
+    /// The refresh token that takes the place of the one that was sent, if that was traded in.
+    pub refresh: Option<String>,
 }
 
-impl Outcome for TokenPair {
-    type Body = TokenPairBody;
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct RefreshedBody {
+    access: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
+}
 
-    fn render(self) -> TokenPairBody {
-        TokenPairBody {
+impl Outcome for Refreshed {
+    type Body = RefreshedBody;
+
+    fn render(self, _family: Family) -> RefreshedBody {
+        RefreshedBody {
             access: self.access,
             refresh: self.refresh,
         }
+    }
+}
+
+/// A session to be ended, by its refresh token.
+#[derive(Debug)]
+pub struct LogoutRequest {
+    /// The token as it was sent.
+    pub refresh: String,
+}
+
+impl Input for LogoutRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            refresh: refresh_member(parts)?,
+        })
     }
 }
 
@@ -203,12 +375,70 @@ pub struct LoggedOutBody {
 impl Outcome for LoggedOut {
     type Body = LoggedOutBody;
 
-    fn render(self) -> LoggedOutBody {
+    fn render(self, _family: Family) -> LoggedOutBody {
         LoggedOutBody {
             status: "success",
             message: "Logged out successfully",
         }
     }
+}
+
+/// Another password for the caller.
+#[derive(Debug)]
+pub struct PasswordRequest {
+    /// The password until now.
+    pub old: Password,
+    /// The password from now on, if it is a good one.
+    pub new: Password,
+}
+
+impl Input for PasswordRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            old: Option<String>,
+            new: Option<String>,
+        }
+        let wire: Wire = parts.body()?;
+        Ok(Self {
+            old: Password::typed(&required("old", wire.old, "The old password is required")?),
+            new: Password::typed(&required("new", wire.new, "The new password is required")?),
+        })
+    }
+}
+
+/// The end of the caller's account.
+#[derive(Debug)]
+pub struct DeleteRequest {
+    /// The caller's password, to be sure.
+    pub password: Password,
+}
+
+impl Input for DeleteRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            password: Option<String>,
+        }
+        let wire: Wire = parts.body()?;
+        Ok(Self {
+            password: Password::typed(&required("password", wire.password, "Password is required")?),
+        })
+    }
+}
+
+/// It is done, and there is nothing more to say.
+#[derive(Debug)]
+pub struct Done;
+
+impl Outcome for Done {
+    type Body = ();
+
+    fn render(self, _family: Family) {}
 }
 
 /// Which page of the active users is wanted.
@@ -242,15 +472,15 @@ pub struct UserPageBody {
 
 #[derive(Debug, Serialize)]
 struct UserPageEntry {
-    username: Username,
+    username: String,
 }
 
 impl Outcome for UserPage {
     type Body = UserPageBody;
 
-    fn render(self) -> UserPageBody {
-        let entry = |user: crate::store::ListedUser| UserPageEntry {
-            username: user.username,
+    fn render(self, _family: Family) -> UserPageBody {
+        let entry = |user: crate::store::FoundUser| UserPageEntry {
+            username: user.username().to_owned(),
         };
         UserPageBody {
             status: "success",
@@ -274,15 +504,24 @@ pub struct BalanceBody {
     token_balance: Amount,
 }
 
-impl Outcome for Balance {
-    type Body = BalanceBody;
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicBalanceBody {
+    tokens: Amount,
+}
 
-    fn render(self) -> BalanceBody {
-        BalanceBody {
-            status: "success",
-            message: "Token balance",
-            username: self.0.username,
-            token_balance: self.0.balance,
+impl Outcome for Balance {
+    type Body = ByFamily<BalanceBody, ClassicBalanceBody>;
+
+    fn render(self, family: Family) -> Self::Body {
+        match family {
+            Family::V1 => ByFamily::V1(BalanceBody {
+                status: "success",
+                message: "Token balance",
+                username: self.0.username,
+                token_balance: self.0.balance,
+            }),
+            Family::Classic => ByFamily::Classic(ClassicBalanceBody { tokens: self.0.balance }),
         }
     }
 }
@@ -304,20 +543,37 @@ pub struct ProfileBody {
     date_joined: String,
 }
 
-impl Outcome for Profile {
-    type Body = ProfileBody;
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct ClassicProfileBody {
+    #[serde(flatten)]
+    user: ClassicUser,
+    role: Role,
+    date_joined: String,
+}
 
-    fn render(self) -> ProfileBody {
+impl Outcome for Profile {
+    type Body = ByFamily<ProfileBody, ClassicProfileBody>;
+
+    fn render(self, family: Family) -> Self::Body {
         let Self(user) = self;
-        ProfileBody {
-            status: "success",
-            message: "User profile",
-            id: user.id.to_string(),
-            username: user.username,
-            email: user.email,
-            role: user.role,
-            token_balance: user.balance,
-            date_joined: user.created_at.to_string(),
+        let date_joined = user.created_at.to_string();
+        match family {
+            Family::V1 => ByFamily::V1(ProfileBody {
+                status: "success",
+                message: "User profile",
+                id: user.id.to_string(),
+                username: user.username,
+                email: user.email,
+                role: user.role,
+                token_balance: user.balance,
+                date_joined,
+            }),
+            Family::Classic => ByFamily::Classic(ClassicProfileBody {
+                role: user.role,
+                user: ClassicUser::of(user),
+                date_joined,
+            }),
         }
     }
 }

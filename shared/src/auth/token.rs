@@ -1,6 +1,6 @@
 use std::fmt;
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::{hmac, signature::Ed25519KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::TokenConfig,
-    domain::{Generation, SessionId, Timestamp, TokenVersion, UserId},
+    domain::{AuthKey, Generation, SessionId, Timestamp, TokenVersion, UserId},
     error::Error,
 };
 
@@ -88,6 +88,8 @@ pub struct Signer {
     /// The library's own signing takes the key as bytes and derives its public half anew for each token.
     key: Ed25519KeyPair,
     public: PublicKey,
+    /// Makes the keys of the `Token` scheme.
+    auth_keys: hmac::Key,
     config: TokenConfig,
 }
 
@@ -119,7 +121,14 @@ impl Signer {
             x: pair.x.clone(),
         };
         let key = Ed25519KeyPair::from_seed_unchecked(seed).map_err(Error::internal)?;
-        Ok(Self { key, public, config })
+        // A key of its own for each use of the seed (RFC 5869 section 3.2): nothing made with the one tells of the other.
+        let from_seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), b"keys of the Token scheme");
+        Ok(Self {
+            key,
+            public,
+            auth_keys: hmac::Key::new(hmac::HMAC_SHA256, from_seed.as_ref()),
+            config,
+        })
     }
 
     /// The public half of the key.
@@ -130,6 +139,17 @@ impl Signer {
     /// How long the tokens live.
     pub fn config(&self) -> &TokenConfig {
         &self.config
+    }
+
+    /// The key of a user for the `Token` scheme. Only its hash is stored, and still every login must tell the same one, so it is a
+    /// function of whose it is and of the token version, which a new password raises.
+    pub fn auth_key(&self, user: UserId, token_version: TokenVersion) -> AuthKey {
+        let mut of = user.to_bytes().to_vec();
+        of.extend_from_slice(&token_version.0.to_be_bytes());
+        let tag = hmac::sign(&self.auth_keys, &of);
+        let mut bytes = [0; 20];
+        bytes.copy_from_slice(&tag.as_ref()[..20]);
+        AuthKey::from_bytes(&bytes)
     }
 
     /// Signs `claims`. Ed25519 is deterministic, so the same claims make the same token.
@@ -281,6 +301,19 @@ mod tests {
                 .is_none()
         );
         assert!(verifier.verify(&token, Purpose::Refresh, NOW).is_none());
+    }
+
+    #[test]
+    fn an_auth_key_is_its_users_until_the_token_version_changes() {
+        let signer = Signer::new(&[7; 32], config()).unwrap();
+        let (ada, bob) = (UserId::new(NOW), UserId::new(NOW));
+        let key = signer.auth_key(ada, TokenVersion(0));
+        assert_eq!(key.as_str().len(), 40);
+        assert_eq!(signer.auth_key(ada, TokenVersion(0)), key);
+        assert_ne!(signer.auth_key(ada, TokenVersion(1)), key);
+        assert_ne!(signer.auth_key(bob, TokenVersion(0)), key);
+        let other = Signer::new(&[8; 32], config()).unwrap();
+        assert_ne!(other.auth_key(ada, TokenVersion(0)), key);
     }
 
     #[test]

@@ -1,11 +1,20 @@
 use serde::{Deserialize, Serialize};
 
-use super::{SessionId, UserId, UserKey};
+use super::{AuthKeyHash, SessionId, UserId, UserKey};
+use crate::error::Error;
 
-/// Counts what ended every session of a user at once (a new password, a deactivation). A token names the count it was signed under.
+/// Counts what ended every session of a user at once, such as a new password. A token names the count it was signed under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenVersion(pub u32);
+
+impl TokenVersion {
+    /// The one after this; saturates, which would take four billion new passwords.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
 
 /// Counts the refreshes of a session. A refresh token names the count it belongs to, and only the newest may refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,17 +32,63 @@ impl Generation {
     }
 }
 
-/// Somebody whose access token was genuine and unexpired when the request came in.
+/// Somebody who has shown a genuine, unexpired access token, or a key that belonged to them once.
 ///
-/// Whether the session still exists is decided by the operation itself, in the same round trip that reads or writes the user: the methods
-/// of the store that begin something for a user take a `Caller` and make its claims a condition. Only a verified token makes one.
+/// Whether the session still exists, or the key is still theirs, is decided by the operation itself, in the same round trip that reads or
+/// writes the user: the methods of the store that begin something for a user take a `Caller` and make its claims a condition. Only a
+/// verified credential makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub(crate) user: UserKey,
     pub(crate) id: UserId,
-    pub(crate) session: SessionId,
-    pub(crate) token_version: TokenVersion,
+    pub(crate) proof: Proof,
 }
+
+/// What a caller has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// An access token of this session.
+    Session {
+        session: SessionId,
+        token_version: TokenVersion,
+    },
+    /// The key with this hash.
+    Key(AuthKeyHash),
+}
+
+impl Caller {
+    /// The session that the caller calls from, if it is one.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        match &self.proof {
+            Proof::Session { session, .. } => Some(session),
+            Proof::Key(_) => None,
+        }
+    }
+
+    /// What a caller hears whose claims do not hold.
+    pub(crate) const fn not_valid(&self) -> Error {
+        match self.proof {
+            Proof::Session { .. } => Error::AccessTokenNotValid,
+            Proof::Key(_) => Error::AuthKeyNotValid,
+        }
+    }
+
+    /// What a caller hears whose account has been deactivated.
+    pub(crate) const fn inactive(&self) -> Error {
+        match self.proof {
+            Proof::Session { .. } => Error::UserInactive,
+            Proof::Key(_) => Error::KeyOwnerInactive,
+        }
+    }
+}
+
+/// A caller of an endpoint that only staff and admins may call. Their role is checked by the operation, as their session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaffCaller(pub(crate) Caller);
+
+/// A caller of an endpoint that only admins may call. Their role is checked by the operation, as their session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminCaller(pub(crate) Caller);
 
 /// A genuine, unexpired refresh token: the right to ask for the next pair of its session, once.
 #[derive(Debug, Clone, PartialEq, Eq)]

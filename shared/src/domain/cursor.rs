@@ -1,7 +1,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{ChatId, Invalid};
+use super::{ChatId, Invalid, UserKey};
 
 /// What a cursor points into. A cursor of one listing does not work in another, nor in another user's.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +10,14 @@ pub enum Listing<'a> {
     Chats(&'a super::UserId),
     /// All active users.
     Users,
+    /// The users whose names begin alike, active or not, as staff see them.
+    Search,
+    /// The chats of the user with this name, as staff see them.
+    ChatsOf(&'a UserKey),
+    /// The ledger of the user with this name.
+    LedgerOf(&'a UserKey),
+    /// The audit trail.
+    Audit,
 }
 
 /// Where a page of a listing ended: what the next page starts after.
@@ -55,8 +63,11 @@ impl Cursor {
         let place = std::str::from_utf8(place).map_err(|_| invalid())?;
         // Anybody can compute the checksum, so the place is looked at too: DynamoDB refuses keys that are empty or too long.
         let possible = match listing {
-            Listing::Chats(_) => place.parse::<ChatId>().is_ok(),
-            Listing::Users => place.contains('#') && place.len() <= 1024,
+            // Every one of these is a ULID, whatever it is the id of.
+            Listing::Chats(_) | Listing::ChatsOf(_) | Listing::LedgerOf(_) | Listing::Audit => {
+                place.parse::<ChatId>().is_ok()
+            }
+            Listing::Users | Listing::Search => place.contains('#') && place.len() <= 1024,
         };
         if possible && sum == checksum(listing, place) {
             Ok(Self(place.to_owned()))
@@ -74,6 +85,18 @@ fn checksum(listing: Listing<'_>, place: &str) -> [u8; CHECKSUM_BYTES] {
             hash.update(user.to_bytes());
         }
         Listing::Users => hash.update(b"users\0"),
+        Listing::Search => hash.update(b"search\0"),
+        Listing::ChatsOf(user) => {
+            hash.update(b"chats of\0");
+            hash.update(user.as_str());
+            hash.update(b"\0");
+        }
+        Listing::LedgerOf(user) => {
+            hash.update(b"ledger of\0");
+            hash.update(user.as_str());
+            hash.update(b"\0");
+        }
+        Listing::Audit => hash.update(b"audit\0"),
     }
     hash.update(place.as_bytes());
     let mut sum = [0; CHECKSUM_BYTES];

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use ulid::Ulid;
 
-use super::{Timestamp, chat::Chat, user::User};
+use super::{Timestamp, audit::AuditEntry, chat::Chat, ledger::LedgerEntry, user::User};
 
 /// The id of one `T`: a ULID, 26 characters of Crockford base32 that sort by creation time (<https://github.com/ulid/spec>).
 /// Opaque to clients.
@@ -14,6 +14,10 @@ pub struct Id<T>(Ulid, PhantomData<fn() -> T>);
 pub type UserId = Id<User>;
 /// The id of a chat: one message with its answer.
 pub type ChatId = Id<Chat>;
+/// The id of a ledger entry.
+pub type LedgerId = Id<LedgerEntry>;
+/// The id of an entry of the audit trail.
+pub type AuditId = Id<AuditEntry>;
 
 impl<T> Id<T> {
     /// A new id for something that comes into being `now`.

@@ -5,6 +5,10 @@ pub enum Method {
     Get,
     /// Acts.
     Post,
+    /// Changes some members of what is there.
+    Patch,
+    /// Takes away.
+    Delete,
 }
 
 impl Method {
@@ -13,6 +17,8 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 }

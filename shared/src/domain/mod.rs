@@ -4,11 +4,15 @@
 //! ("parse, don't validate"); below it no bare `String` is a username and no bare integer is a balance.
 
 mod amount;
+mod audit;
+mod auth_key;
 mod caller;
 mod chat;
 mod cursor;
 mod email;
 pub(crate) mod id;
+mod idempotency;
+mod ledger;
 mod message;
 mod method;
 mod password;
@@ -17,17 +21,22 @@ mod user;
 mod username;
 
 pub use amount::Amount;
-pub use caller::{Caller, Generation, RefreshGrant, TokenVersion};
+pub use audit::{Action, AuditEntry, Change};
+pub use auth_key::{AuthKey, AuthKeyHash};
+pub(crate) use caller::Proof;
+pub use caller::{AdminCaller, Caller, Generation, RefreshGrant, StaffCaller, TokenVersion};
 pub use chat::Chat;
 pub use cursor::{Cursor, Listing, PageSize};
 pub use email::Email;
-pub use id::{AttemptId, ChatId, HoldId, Id, SessionId, UserId};
+pub use id::{AttemptId, AuditId, ChatId, HoldId, Id, LedgerId, SessionId, UserId};
+pub use idempotency::{Fingerprint, IdempotencyKey};
+pub use ledger::{Adjustment, LedgerEntry, Reason};
 pub use message::Message;
 pub use method::Method;
 pub use password::{NewPassword, Password, PasswordPolicy};
 pub use time::Timestamp;
 pub use user::{Hold, MAX_SESSIONS, PasswordHash, Role, Session, User};
-pub use username::{UserKey, Username};
+pub use username::{NamePrefix, UserKey, Username};
 
 /// Why a value from outside was refused: a sentence for the person who sent it, naming the member it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]

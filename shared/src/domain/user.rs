@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, AttemptId, Email, Generation, HoldId, SessionId, Timestamp, TokenVersion, UserId, UserKey, Username,
+    Amount, AttemptId, AuthKeyHash, Email, Generation, HoldId, Invalid, SessionId, Timestamp, TokenVersion, UserId,
+    UserKey, Username,
 };
 
 /// How many sessions a user may have open; one more login ends the one that would expire first.
@@ -19,6 +20,28 @@ pub enum Role {
     Staff,
     /// May also change them.
     Admin,
+}
+
+impl Role {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Staff => "staff",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Reads a role.
+    ///
+    /// # Errors
+    /// Says which roles there are.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        [Self::User, Self::Staff, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| Invalid::new("role", "Role must be user, staff or admin"))
+    }
 }
 
 /// An argon2id hash as a PHC string. Prints as `[redacted]`: it is not the password, but it lets one try passwords.
@@ -101,6 +124,12 @@ pub struct User {
     pub sessions: BTreeMap<SessionId, Session>,
     /// The open holds.
     pub holds: BTreeMap<HoldId, Hold>,
+    /// What is stored of the key for the `Token` scheme, once the user has been given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_key: Option<AuthKeyHash>,
+    /// Whether the owner has deleted the account and its items are being removed. It is inactive then and stays so, and its name taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
     /// When the account was opened.
     pub created_at: Timestamp,
 }
@@ -159,6 +188,8 @@ mod tests {
             signup_grant: Amount::ZERO,
             sessions: sessions.collect(),
             holds: BTreeMap::new(),
+            auth_key: None,
+            deleting: false,
             created_at: Timestamp::from_millis(0),
         };
         (user, ids)

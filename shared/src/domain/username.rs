@@ -81,6 +81,34 @@ impl UserKey {
     }
 }
 
+/// How the names that somebody looks for begin, folded like a [`UserKey`]; empty for all names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamePrefix(String);
+
+impl NamePrefix {
+    /// Reads the beginning of a name, in any spelling.
+    ///
+    /// # Errors
+    /// Says that no name begins like this.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let too_long = text.chars().nth(Username::MAX_CHARS).is_some();
+        let folded = if too_long {
+            String::new()
+        } else {
+            fold(&text.nfkc().collect::<String>())
+        };
+        if too_long || folded.len() > 512 || !folded.chars().all(is_name_char) {
+            return Err(Invalid::new("prefix", "No username begins like this prefix"));
+        }
+        Ok(Self(folded))
+    }
+
+    /// The folded text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn fold(name: &str) -> String {
     name.chars().default_case_fold().nfkc().collect()
 }
@@ -124,6 +152,18 @@ mod tests {
         ] {
             let once = key(name);
             assert_eq!(fold(&once), once, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_folded_like_the_names_it_finds() {
+        let name = key("Straßenbahn");
+        for prefix in ["", "S", "stra", "STRASS", "Straße", "ｓｔｒ"] {
+            let prefix = NamePrefix::parse(prefix).unwrap();
+            assert!(name.starts_with(prefix.as_str()), "{prefix:?}");
+        }
+        for prefix in ["a b", "a#", "\u{0}", "*", &"a".repeat(151)] {
+            assert!(NamePrefix::parse(prefix).is_err(), "{prefix:?}");
         }
     }
 

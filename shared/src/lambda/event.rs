@@ -170,17 +170,22 @@ fn parse_query(raw: &str) -> Vec<(String, String)> {
     pairs
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(name), percent_decode(value))
+            (form_decode(name), form_decode(value))
         })
         .collect()
 }
 
-fn percent_decode(text: &str) -> String {
+/// As [`percent_decode`], of a form, where `+` stands for a space.
+fn form_decode(text: &str) -> String {
+    percent_decode(&text.replace('+', " "))
+}
+
+/// Replaces each `%xx` by its byte (RFC 3986 section 2.1). What is no such triple stays as it is.
+pub(super) fn percent_decode(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let mut ahead = bytes.clone();
                 let digit = |byte: Option<u8>| {

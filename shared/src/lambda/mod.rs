@@ -12,18 +12,21 @@ use std::{rc::Rc, time::Duration};
 /// Any error that stops a function.
 pub use lambda_http::Error as BoxError;
 use lambda_http::{LambdaEvent, service_fn};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    api::{self, Access, Caching, Call, Endpoint, Input, Outcome, Parts, Public, SignedIn, StatusMember},
+    api::{
+        self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
+    },
     config::EdgeConfig,
-    domain::{Caller, Timestamp},
+    domain::{AdminCaller, Caller, StaffCaller, Timestamp},
     error::Error,
     sessions::Authenticator,
     store::{self, Usage},
 };
 use event::Request;
-use reply::Reply;
+use reply::{Manner, Reply};
 
 /// The longest body, in bytes after base64.
 const MAX_BODY: usize = 64 * 1024;
@@ -47,25 +50,62 @@ impl<App> Admit<App> for Public {
 impl<App: AsRef<Authenticator>> Admit<App> for SignedIn {
     async fn admit(app: &App, request: &Request, now: Timestamp) -> Result<Caller, Error> {
         let authenticator = app.as_ref();
-        authenticator.caller(bearer_token(request)?, now).await
+        match credentials(request)? {
+            Credentials::Access(access) => authenticator.caller(access, now).await,
+            Credentials::Key(key) => authenticator.caller_with_key(key).await,
+        }
     }
 }
 
-/// The token of `Authorization: Bearer <token>` (RFC 6750 section 2.1). The scheme's case does not matter (RFC 9110 section 11.1).
-fn bearer_token(request: &Request) -> Result<&str, Error> {
+impl<App: AsRef<Authenticator>> Admit<App> for Staff {
+    async fn admit(app: &App, request: &Request, now: Timestamp) -> Result<StaffCaller, Error> {
+        SignedIn::admit(app, request, now).await.map(StaffCaller)
+    }
+}
+
+impl<App: AsRef<Authenticator>> Admit<App> for Admin {
+    async fn admit(app: &App, request: &Request, now: Timestamp) -> Result<AdminCaller, Error> {
+        SignedIn::admit(app, request, now).await.map(AdminCaller)
+    }
+}
+
+/// What a request authenticates with.
+enum Credentials<'a> {
+    /// `Authorization: Bearer <access token>` (RFC 6750 section 2.1).
+    Access(&'a str),
+    /// `Authorization: Token <key>`, as Django REST framework has it.
+    Key(&'a str),
+}
+
+/// The scheme of an `Authorization` header. Its case does not matter (RFC 9110 section 11.1).
+fn scheme(header: &str) -> Option<Scheme> {
+    let word = header.split_ascii_whitespace().next()?;
+    [("bearer", Scheme::Bearer), ("token", Scheme::Token)]
+        .into_iter()
+        .find(|(name, _)| word.eq_ignore_ascii_case(name))
+        .map(|(_, scheme)| scheme)
+}
+
+/// Refusals in the words of Django REST framework and its JWT plug-in, whose clients may match them.
+fn credentials(request: &Request) -> Result<Credentials<'_>, Error> {
+    const NOT_TWO_VALUES: &str = "Authorization header must contain two space-delimited values";
     let header = match request.headers("authorization") {
         [] => return Err(Error::NotAuthenticated),
         [header] => header,
-        _ => return Err(Error::BadAuthorizationHeader),
+        _ => return Err(Error::BadAuthorizationHeader(NOT_TWO_VALUES)),
     };
-    let mut words = header.split_ascii_whitespace();
-    match words.next() {
-        Some(scheme) if scheme.eq_ignore_ascii_case("bearer") => {}
-        _ => return Err(Error::NotAuthenticated),
-    }
-    match (words.next(), words.next()) {
-        (Some(token), None) => Ok(token),
-        _ => Err(Error::BadAuthorizationHeader),
+    let scheme = scheme(header).ok_or(Error::NotAuthenticated)?;
+    let mut words = header.split_ascii_whitespace().skip(1);
+    match (scheme, words.next(), words.next()) {
+        (Scheme::Bearer, Some(access), None) => Ok(Credentials::Access(access)),
+        (Scheme::Bearer, _, _) => Err(Error::BadAuthorizationHeader(NOT_TWO_VALUES)),
+        (Scheme::Token, Some(key), None) => Ok(Credentials::Key(key)),
+        (Scheme::Token, None, _) => Err(Error::BadAuthorizationHeader(
+            "Invalid token header. No credentials provided.",
+        )),
+        (Scheme::Token, Some(_), Some(_)) => Err(Error::BadAuthorizationHeader(
+            "Invalid token header. Token string should not contain spaces.",
+        )),
     }
 }
 
@@ -123,34 +163,88 @@ pub async fn serve_fallback() -> Result<(), BoxError> {
 fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
     let started = clock();
     let request = Request::decode(event);
-    let error = match &request {
-        Ok(request) => match api::methods_of(&request.path) {
-            methods if methods.is_empty() => Error::NoSuchPath,
-            methods => Error::MethodNotAllowed(methods),
-        },
-        Err(reason) => Error::Malformed((*reason).into()),
-    };
     let request_id = request_id(request.as_ref().ok(), invocation);
-    let origin = request
-        .as_ref()
-        .ok()
-        .and_then(|request| request.headers("origin").first());
-    let reply = Reply::failure(&error, StatusMember::Word, request_id)
+    let origin = origin(request.as_ref().ok());
+    // The deployed gateway answers preflights itself; `cargo lambda watch` cannot, so they come here.
+    let outcome = match &request {
+        Ok(request) if request.method == "OPTIONS" => Ok(()),
+        Ok(request) => match api::methods_of(&request.path) {
+            methods if methods.is_empty() => Err(Error::NoSuchPath),
+            methods => Err(Error::MethodNotAllowed(methods)),
+        },
+        Err(reason) => Err(Error::Malformed((*reason).into())),
+    };
+    let reply = match &outcome {
+        Ok(()) => Reply::preflight(&config.allowed_origins, origin),
+        Err(error) => Reply::failure(error, &Manner::default(), request_id)
+            .with_caching(Caching::Never, false)
+            .with_cors(&config.allowed_origins, origin),
+    };
+    let reply = reply
         .for_format(request.as_ref().ok().map(|request| request.format))
-        .with_header("x-request-id", request_id)
-        .with_caching(Caching::Never, false)
-        .with_cors(&config.allowed_origins, origin.map(String::as_str));
+        .with_header("x-request-id", request_id);
     let method = request.as_ref().map_or("", |request| request.method.as_str());
     log(
         api::FALLBACK,
         method,
         request_id,
         &reply,
-        Some(&error),
+        outcome.as_ref().err(),
         Usage::default(),
         started,
     );
     reply
+}
+
+/// The web origin that a browser says its page is from.
+fn origin(request: Option<&Request>) -> Option<&str> {
+    request?.headers("origin").first().map(String::as_str)
+}
+
+/// Serves a function that no route leads to, until the process is ended: its event is the input and its response the output, both JSON.
+/// An error is the invocation's error, so that `aws lambda invoke` shows it and fails.
+///
+/// # Errors
+/// If the app cannot be built or the runtime API is gone.
+pub async fn serve_operator<I, O, App, H>(
+    name: &'static str,
+    start: impl AsyncFnOnce(Timestamp) -> Result<App, BoxError>,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    H: AsyncFn(&App, I, Timestamp) -> Result<O, Error>,
+{
+    write_logs_as_json();
+    let served = Rc::new((Box::pin(start(clock())).await?, handler));
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let served = Rc::clone(&served);
+        async move {
+            let (app, handler) = served.as_ref();
+            let started = clock();
+            let work = async {
+                let input = serde_json::from_str(event.payload.get())
+                    .map_err(|error| Error::Malformed(format!("Event is not what {name} reads: {error}").into()))?;
+                handler(app, input, started).await
+            };
+            let (outcome, usage) = store::metered(Box::pin(work)).await;
+            let code = outcome.as_ref().err().map_or("ok", Error::code);
+            tracing::info!(
+                request_id = event.context.request_id,
+                endpoint = name,
+                code,
+                duration_ms = u64::try_from(clock().since(started).as_millis()).unwrap_or(u64::MAX),
+                dynamodb_calls = usage.calls,
+                dynamodb_read_units = usage.read_units,
+                dynamodb_write_units = usage.write_units,
+                error = outcome.as_ref().err().and_then(source_of),
+                "request"
+            );
+            outcome.map_err(BoxError::from)
+        }
+    }))
+    .await
 }
 
 /// The gateway's id of the request, or if it gave none, the runtime's.
@@ -188,24 +282,25 @@ where
         let started = clock();
         let request = Request::decode(event);
         let request_id = request_id(request.as_ref().ok(), invocation);
+        let manner = self.manner(request.as_ref().ok());
         let (outcome, usage) = store::metered(async {
             let request = request.as_ref().map_err(|reason| Error::Malformed((*reason).into()))?;
-            self.handle(request, started).await
+            self.handle(request, manner.family, started).await
         })
         .await;
-        let origin = request
-            .as_ref()
-            .ok()
-            .and_then(|request| request.headers("origin").first());
         let reply = match &outcome {
-            Ok(body) => Reply::success(self.endpoint.success, body),
-            Err(error) => Reply::failure(error, self.endpoint.status_member, request_id),
+            Ok(Rendered { body, headers }) => headers
+                .iter()
+                .fold(Reply::success(self.endpoint.success, body), |reply, (name, value)| {
+                    reply.with_header(name, value)
+                }),
+            Err(error) => Reply::failure(error, &manner, request_id),
         };
         let reply = reply
             .for_format(request.as_ref().ok().map(|request| request.format))
             .with_header("x-request-id", request_id)
             .with_caching(self.endpoint.caching, outcome.is_ok())
-            .with_cors(&self.config.allowed_origins, origin.map(String::as_str));
+            .with_cors(&self.config.allowed_origins, origin(request.as_ref().ok()));
         log(
             self.endpoint.name,
             self.endpoint.method.as_str(),
@@ -218,8 +313,24 @@ where
         reply
     }
 
+    /// How answers to this request are worded.
+    fn manner(&self, request: Option<&Request>) -> Manner {
+        let route = request.and_then(|request| {
+            let here = |pattern: &&&str| api::match_path(pattern, &request.path).is_some();
+            self.endpoint.paths.iter().find(here)
+        });
+        let header = request.and_then(|request| request.headers("authorization").first());
+        Manner {
+            route: route.copied().unwrap_or_default(),
+            family: route.map_or(Family::V1, |route| Family::of(route)),
+            scheme: header.and_then(|header| scheme(header)).unwrap_or(Scheme::Bearer),
+            status_member: self.endpoint.status_member,
+            wordings: self.endpoint.wordings,
+        }
+    }
+
     /// From here on errors are values: the reply is made in one place.
-    async fn handle(&self, request: &Request, now: Timestamp) -> Result<String, Error> {
+    async fn handle(&self, request: &Request, family: Family, now: Timestamp) -> Result<Rendered, Error> {
         let path = self.route(request)?;
         if request.body.len() > MAX_BODY {
             return Err(Error::BodyTooLarge);
@@ -234,9 +345,16 @@ where
             body,
             query: &request.query,
             path: &path,
+            idempotency_keys: request.headers("idempotency-key"),
+            family,
         })?;
         let outcome = (self.handler)(&self.app, Call { caller, input, now }).await?;
-        serde_json::to_string(&outcome.render()).map_err(Error::internal)
+        let headers = outcome.headers(family);
+        let body = match self.endpoint.success {
+            NO_CONTENT => String::new(),
+            _ => serde_json::to_string(&outcome.render(family)).map_err(Error::internal)?,
+        };
+        Ok(Rendered { body, headers })
     }
 
     /// The path parameters, if this request is for this endpoint. A gateway sends nothing else; a watcher or a test may.
@@ -248,11 +366,26 @@ where
             .iter()
             .find_map(|pattern| api::match_path(pattern, path));
         match parameters {
-            Some(parameters) if request.method == self.endpoint.method.as_str() => Ok(parameters),
+            Some(parameters) if request.method == self.endpoint.method.as_str() => {
+                // Gateways differ in whether they have decoded the path. No parameter holds a `%` of its own, so once more does no harm.
+                let decoded = parameters
+                    .into_iter()
+                    .map(|(name, value)| (name, event::percent_decode(&value)));
+                Ok(decoded.collect())
+            }
             Some(_) => Err(Error::MethodNotAllowed(api::methods_of(path))),
             None => Err(Error::NoSuchPath),
         }
     }
+}
+
+/// The status of a success that has no body.
+const NO_CONTENT: u16 = 204;
+
+/// What a handler's outcome is on the wire.
+struct Rendered {
+    body: String,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// The members of the body. No body is an object without members, so that each missing member gets its own message.
@@ -289,10 +422,6 @@ fn log(
     usage: Usage,
     started: Timestamp,
 ) {
-    let source = match error {
-        Some(Error::Internal(source) | Error::Busy(source)) => Some(source.to_string()),
-        _ => None,
-    };
     tracing::info!(
         request_id,
         endpoint,
@@ -303,9 +432,17 @@ fn log(
         dynamodb_calls = usage.calls,
         dynamodb_read_units = usage.read_units,
         dynamodb_write_units = usage.write_units,
-        error = source,
+        error = error.and_then(source_of),
         "request"
     );
+}
+
+/// What went wrong below an error that tells clients nothing of it.
+fn source_of(error: &Error) -> Option<String> {
+    match error {
+        Error::Internal(source) | Error::Busy(source) => Some(source.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,57 @@ use serde_json::{Map, Value, json};
 
 use super::event::Format;
 use crate::{
-    api::{Caching, StatusMember},
+    api::{Caching, Family, Scheme, StatusMember, Wording},
     config::AllowedOrigins,
     error::Error,
 };
+
+const ALLOW_ORIGIN: &str = "access-control-allow-origin";
+
+/// How the answers to a request are worded.
+#[derive(Debug)]
+pub(super) struct Manner {
+    /// The route, as the endpoint table has it.
+    pub(super) route: &'static str,
+    /// Whose clients it serves.
+    pub(super) family: Family,
+    /// How the caller authenticates, or should.
+    pub(super) scheme: Scheme,
+    /// What `status` says in an error, for those whose document has that member.
+    pub(super) status_member: StatusMember,
+    /// What some routes say differently.
+    pub(super) wordings: &'static [Wording],
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            route: "",
+            family: Family::V1,
+            scheme: Scheme::Bearer,
+            status_member: StatusMember::Word,
+            wordings: &[],
+        }
+    }
+}
+
+impl Manner {
+    fn wording(&self, error: &Error) -> Option<&'static Wording> {
+        self.wordings.iter().find(|wording| {
+            wording.path == self.route
+                && wording.code == error.code()
+                && wording.scheme.is_none_or(|scheme| scheme == self.scheme)
+        })
+    }
+
+    /// Only documents of the v1 family fix the member's value.
+    fn status_member(&self) -> StatusMember {
+        match self.family {
+            Family::V1 => self.status_member,
+            Family::Classic => StatusMember::Word,
+        }
+    }
+}
 
 /// A reply in the form of the gateway's payload format.
 #[derive(Debug, Serialize)]
@@ -32,22 +79,40 @@ impl Reply {
     }
 
     /// An error in the envelope that every error has.
-    pub(super) fn failure(error: &Error, status_member: StatusMember, request_id: &str) -> Self {
-        let status = status(error);
-        let text = error.text();
+    pub(super) fn failure(error: &Error, manner: &Manner, request_id: &str) -> Self {
+        let wording = manner.wording(error);
+        let status = wording.map_or_else(|| status(error), |wording| wording.status);
+        let text = wording.map_or_else(|| error.text(), |wording| wording.text.into());
         let mut body = Map::new();
-        body.insert("status".into(), json!(status_member.of_error(status)));
+        body.insert("status".into(), json!(manner.status_member().of_error(status)));
         body.insert("code".into(), json!(error.code()));
         for name in ["detail", "error", "message"] {
             body.insert(name.into(), json!(text));
         }
         if let Error::Invalid(invalid) = error {
             body.insert("member".into(), json!(invalid.member));
+            if manner.family == Family::Classic && !body.contains_key(invalid.member) {
+                // Where serializers of Django REST framework put it.
+                body.insert(invalid.member.into(), json!([text]));
+            }
+        }
+        if let Error::AccessTokenNotValid = error {
+            // As Simple JWT has it.
+            let message =
+                json!({"token_class": "AccessToken", "token_type": "access", "message": "Token is invalid or expired"});
+            body.insert("messages".into(), json!([message]));
+        }
+        if let Some((member, text)) = wording.and_then(|wording| wording.also) {
+            body.insert(member.into(), json!([text]));
         }
         body.insert("request_id".into(), json!(request_id));
         let mut reply = Self::json(status, Value::Object(body).to_string());
         if status == 401 {
-            reply = reply.with_header("www-authenticate", "Bearer realm=\"api\"");
+            let challenge = match manner.scheme {
+                Scheme::Bearer => "Bearer realm=\"api\"",
+                Scheme::Token => "Token",
+            };
+            reply = reply.with_header("www-authenticate", challenge);
         }
         if let Error::MethodNotAllowed(methods) = error {
             let methods: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
@@ -59,11 +124,30 @@ impl Reply {
         reply
     }
 
+    /// The answer to a preflight (Fetch standard, section 3.3.3), as the deployed gateway gives it: `template.yaml` says the same.
+    pub(super) fn preflight(allowed: &AllowedOrigins, origin: Option<&str>) -> Self {
+        let reply = Self::new(204, BTreeMap::new(), String::new()).with_origin(allowed, origin);
+        if !reply.headers.contains_key(ALLOW_ORIGIN) {
+            return reply;
+        }
+        reply
+            .with_header("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS")
+            .with_header(
+                "access-control-allow-headers",
+                "Authorization, Content-Type, Idempotency-Key",
+            )
+            .with_header("access-control-max-age", "7200")
+    }
+
     fn json(status_code: u16, body: String) -> Self {
-        let headers = BTreeMap::from([
-            ("content-type", "application/json".to_owned()),
-            ("x-content-type-options", "nosniff".to_owned()),
-        ]);
+        let mut headers = BTreeMap::from([("x-content-type-options", "nosniff".to_owned())]);
+        if !body.is_empty() {
+            headers.insert("content-type", "application/json".to_owned());
+        }
+        Self::new(status_code, headers, body)
+    }
+
+    fn new(status_code: u16, headers: BTreeMap<&'static str, String>, body: String) -> Self {
         Self {
             status_code,
             headers,
@@ -96,8 +180,20 @@ impl Reply {
         }
     }
 
-    /// Tells browsers whose pages may read this (Fetch standard, section 3.3). Origins are compared exactly.
+    /// Tells browsers whose pages may read this (Fetch standard, section 3.3).
     pub(super) fn with_cors(self, allowed: &AllowedOrigins, origin: Option<&str>) -> Self {
+        let reply = self.with_origin(allowed, origin);
+        if !reply.headers.contains_key(ALLOW_ORIGIN) {
+            return reply;
+        }
+        reply.with_header(
+            "access-control-expose-headers",
+            "Idempotency-Replayed, Link, Retry-After, WWW-Authenticate, X-Request-Id",
+        )
+    }
+
+    /// Names the origin, if it is allowed. Origins are compared exactly.
+    fn with_origin(self, allowed: &AllowedOrigins, origin: Option<&str>) -> Self {
         let allowed_origin = match allowed {
             AllowedOrigins::Any => Some("*"),
             AllowedOrigins::List(list) => list.iter().map(String::as_str).find(|listed| Some(*listed) == origin),
@@ -108,10 +204,7 @@ impl Reply {
             AllowedOrigins::List(_) => self.with_header("vary", "Origin"),
         };
         match allowed_origin {
-            Some(origin) => reply.with_header("access-control-allow-origin", origin).with_header(
-                "access-control-expose-headers",
-                "X-Request-Id, Retry-After, WWW-Authenticate",
-            ),
+            Some(origin) => reply.with_header(ALLOW_ORIGIN, origin),
             None => reply,
         }
     }
@@ -119,22 +212,31 @@ impl Reply {
 
 const fn status(error: &Error) -> u16 {
     match error {
-        Error::Invalid(_) | Error::Malformed(_) | Error::UsernameTaken | Error::LogoutTokenNotValid => 400,
+        Error::Invalid(_)
+        | Error::Malformed(_)
+        | Error::UsernameTaken
+        | Error::LogoutTokenNotValid
+        | Error::WrongPassword => 400,
         Error::NotAuthenticated
-        | Error::BadAuthorizationHeader
+        | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
+        | Error::AuthKeyNotValid
         | Error::RefreshTokenNotValid
         | Error::UserInactive
+        | Error::KeyOwnerInactive
         | Error::InvalidCredentials => 401,
         Error::InsufficientTokens => 402,
-        Error::NoSuchPath | Error::ChatNotFound => 404,
+        Error::PermissionDenied => 403,
+        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
+        Error::OwnRights | Error::AdminAccount => 409,
         Error::BodyTooLarge => 413,
         Error::UnsupportedMediaType => 415,
+        Error::IdempotencyMismatch => 422,
         Error::TooManyInFlight => 429,
         Error::Internal(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::HoldLost | Error::OutcomeUnknown | Error::Busy(_) => 503,
+        Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,
     }
 }
@@ -145,7 +247,11 @@ mod tests {
 
     #[test]
     fn an_error_says_the_same_in_all_its_members() {
-        let reply = Reply::failure(&Error::InvalidCredentials, StatusMember::Number, "r-1");
+        let manner = Manner {
+            status_member: StatusMember::Number,
+            ..Manner::default()
+        };
+        let reply = Reply::failure(&Error::InvalidCredentials, &manner, "r-1");
         let body: Value = serde_json::from_str(&reply.body).unwrap();
         let text = "Invalid Credentials";
         let expected = json!({
@@ -157,9 +263,49 @@ mod tests {
 
     #[test]
     fn an_internal_error_does_not_tell_its_source() {
-        let reply = Reply::failure(&Error::internal("secret detail"), StatusMember::Word, "r-1");
+        let reply = Reply::failure(&Error::internal("secret detail"), &Manner::default(), "r-1");
         assert_eq!(reply.status_code, 500);
         assert!(!reply.body.contains("secret"));
+    }
+
+    #[test]
+    fn a_preflight_tells_an_allowed_origin_everything_and_another_nothing() {
+        let list = AllowedOrigins::List(vec!["https://chat.example".into()]);
+        let reply = Reply::preflight(&list, Some("https://chat.example"));
+        assert_eq!((reply.status_code, reply.body.as_str()), (204, ""));
+        assert_eq!(reply.headers[ALLOW_ORIGIN], "https://chat.example");
+        assert_eq!(reply.headers["access-control-max-age"], "7200");
+        assert!(!reply.headers.contains_key("access-control-allow-credentials"));
+        for other in [None, Some("null"), Some("https://chat.example.evil")] {
+            let headers = Reply::preflight(&list, other).headers;
+            assert_eq!(headers, BTreeMap::from([("vary", "Origin".to_owned())]), "{other:?}");
+        }
+        assert_eq!(Reply::preflight(&AllowedOrigins::Any, None).headers[ALLOW_ORIGIN], "*");
+    }
+
+    #[test]
+    fn a_route_may_word_an_error_its_own_way() {
+        const WORDINGS: &[Wording] = &[Wording {
+            path: "/api/login",
+            scheme: None,
+            code: "invalid_credentials",
+            status: 400,
+            text: "Invalid credentials",
+            also: Some(("non_field_errors", "No.")),
+        }];
+        let manner = |route| Manner {
+            route,
+            family: Family::Classic,
+            wordings: WORDINGS,
+            ..Manner::default()
+        };
+        let own = Reply::failure(&Error::InvalidCredentials, &manner("/api/login"), "r-1");
+        let body: Value = serde_json::from_str(&own.body).unwrap();
+        assert_eq!((own.status_code, &body["error"]), (400, &json!("Invalid credentials")));
+        assert_eq!(body["non_field_errors"], json!(["No."]));
+        assert!(!own.headers.contains_key("www-authenticate"));
+        let other = Reply::failure(&Error::InvalidCredentials, &manner("/api/token"), "r-1");
+        assert_eq!(other.status_code, 401);
     }
 
     #[test]

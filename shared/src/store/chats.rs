@@ -1,6 +1,5 @@
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
+use serde::de::DeserializeOwned;
 
 use super::{
     Store,
@@ -10,7 +9,7 @@ use super::{
     users::admit,
 };
 use crate::{
-    domain::{Caller, Chat, ChatId, Cursor, PageSize, UserKey},
+    domain::{Caller, Chat, ChatId, Cursor, PageSize, StaffCaller, User, UserKey},
     error::Error,
 };
 
@@ -21,6 +20,69 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page starts, if there is one.
     pub next: Option<Cursor>,
+}
+
+/// The items of one partition between two sort keys, both included, or what is left of them behind a cursor.
+#[derive(Debug)]
+pub(super) struct Range {
+    partition: AttributeValue,
+    first: String,
+    last: String,
+    after: Option<String>,
+}
+
+impl Range {
+    /// The items whose sort key is `prefix` and a ULID.
+    pub(super) fn of_ids(partition: AttributeValue, prefix: &str, after: Option<&Cursor>) -> Self {
+        Self {
+            partition,
+            first: prefix.to_owned(),
+            // No character of a ULID is above `~`.
+            last: format!("{prefix}~"),
+            after: after.map(|cursor| format!("{prefix}{}", cursor.place())),
+        }
+    }
+
+    /// The chats of `user`.
+    fn of_chats(user: &UserKey, after: Option<&Cursor>) -> Self {
+        Self::of_ids(key::user_partition(user), key::TURN, after)
+    }
+
+    /// The account of `user` and the chats.
+    fn of_account_and_chats(user: &UserKey) -> Self {
+        Self {
+            last: key::USER.to_owned(),
+            ..Self::of_chats(user, None)
+        }
+    }
+}
+
+/// What a query found.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) items: Vec<Item>,
+    /// Whether it stopped before the end.
+    pub(super) more: bool,
+}
+
+impl Listed {
+    /// The page of these items, of which there may be one more than the page shows. `id` tells where a page ends.
+    pub(super) fn into_page<T: DeserializeOwned>(
+        mut self,
+        size: PageSize,
+        id: impl Fn(&T) -> String,
+    ) -> Result<Page<T>, Error> {
+        let more = self.more || self.items.len() > size.get();
+        self.items.truncate(size.get());
+        let items = self.items.into_iter().map(from_item);
+        let items = items.collect::<Result<Vec<T>, _>>()?;
+        let next = items.last().filter(|_| more).map(|last| Cursor::after(id(last)));
+        Ok(Page { items, next })
+    }
+}
+
+fn chat_id(chat: &Chat) -> String {
+    chat.id.to_string()
 }
 
 impl Store {
@@ -37,71 +99,78 @@ impl Store {
         after: Option<&Cursor>,
         size: PageSize,
     ) -> Result<Page<Chat>, Error> {
-        // One more than is shown tells whether there is a next page.
-        let wanted = size.get() + 1;
-        let (mut items, more) = match after {
+        let chats = match after {
             None => {
-                let (mut items, more) = self.query_down(&caller.user, None, wanted + 1).await?;
-                let account = (items.first().and_then(|item| item.get(SK)))
-                    .is_some_and(|sk| sk.as_s().is_ok_and(|sk| sk == key::USER))
-                    .then(|| items.remove(0));
+                // The account itself, and one chat more than is shown, which tells whether there is a next page.
+                let range = Range::of_account_and_chats(&caller.user);
+                let mut listed = self.query_down(range, size.get() + 2).await?;
+                let account = listed
+                    .items
+                    .first()
+                    .is_some_and(key::is_user)
+                    .then(|| listed.items.remove(0));
                 admit(account, caller)?;
-                (items, more)
+                listed
             }
-            Some(after) => {
-                let (user, page) = tokio::join!(
-                    self.read_user(caller),
-                    self.query_down(&caller.user, Some(after), wanted)
-                );
+            Some(_) => {
+                let range = Range::of_chats(&caller.user, after);
+                let (user, listed) = tokio::join!(self.read_user(caller), self.query_down(range, size.get() + 1));
                 user?;
-                page?
+                listed?
             }
         };
-        let more = more || items.len() > size.get();
-        items.truncate(size.get());
-        let chats = items
-            .into_iter()
-            .map(from_item::<Chat>)
-            .collect::<Result<Vec<_>, _>>()?;
-        let next = chats
-            .last()
-            .filter(|_| more)
-            .map(|chat| Cursor::after(chat.id.to_string()));
-        Ok(Page { items: chats, next })
+        chats.into_page(size, chat_id)
     }
 
-    /// Reads at most `limit` items downward from the account, or from behind a chat, and whether there are more.
-    async fn query_down(
+    /// Reads a page of somebody's chats for staff, newest first, and whose they are.
+    ///
+    /// # Errors
+    /// As [`Store::read_user_as_staff`], which is asked at the same time.
+    pub async fn list_chats_as_staff(
         &self,
+        caller: &StaffCaller,
         user: &UserKey,
         after: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<(Vec<Item>, bool), Error> {
-        let start = after.map(|cursor| {
-            HashMap::from([
-                (PK.to_owned(), key::user_partition(user)),
-                (SK.to_owned(), AttributeValue::S(key::turn(cursor.place()))),
+        size: PageSize,
+    ) -> Result<(User, Page<Chat>), Error> {
+        let range = Range::of_chats(user, after);
+        let (user, chats) = tokio::join!(
+            self.read_user_as_staff(caller, user),
+            self.query_down(range, size.get() + 1)
+        );
+        Ok((user?, chats?.into_page(size, chat_id)?))
+    }
+
+    /// Reads at most `limit` items of a range, the last one first.
+    pub(super) async fn query_down(&self, range: Range, limit: usize) -> Result<Listed, Error> {
+        let start = range.after.map(|sk| {
+            Item::from([
+                (PK.to_owned(), range.partition.clone()),
+                (SK.to_owned(), AttributeValue::S(sk)),
             ])
         });
         let query = self
             .client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("#pk = :pk AND #sk BETWEEN :oldest AND :account")
+            .set_exclusive_start_key(start)
+            .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(":pk", key::user_partition(user))
-            .expression_attribute_values(":oldest", AttributeValue::S(key::TURN.into()))
-            .expression_attribute_values(":account", AttributeValue::S(key::USER.into()))
-            .set_exclusive_start_key(start)
+            .expression_attribute_values(":pk", range.partition)
+            .expression_attribute_values(":first", AttributeValue::S(range.first))
+            .expression_attribute_values(":last", AttributeValue::S(range.last))
             .scan_index_forward(false)
             .consistent_read(true)
             .limit(i32::try_from(limit).map_err(Error::internal)?)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = query.send().await.map_err(|error| failure("Query", &error))?;
         meter::add_read_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
-        // A page of long answers can end at DynamoDB's 1 MB before it ends at the limit.
-        Ok((output.items.unwrap_or_default(), output.last_evaluated_key.is_some()))
+        Ok(Listed {
+            // A page of long answers can end at DynamoDB's 1 MB before it ends at the limit.
+            more: output.last_evaluated_key.is_some(),
+            items: output.items.unwrap_or_default(),
+        })
     }
 
     /// Reads one chat of the caller.
@@ -109,9 +178,18 @@ impl Store {
     /// # Errors
     /// [`Error::ChatNotFound`]; as [`Store::read_user`].
     pub async fn read_chat(&self, caller: &Caller, id: ChatId) -> Result<Chat, Error> {
+        let items = self
+            .get_all([key::user(&caller.user), key::chat(&caller.user, id)])
+            .await?;
+        let (account, chat): (Vec<_>, Vec<_>) = items.into_iter().partition(key::is_user);
+        admit(account.into_iter().next(), caller)?;
+        chat.into_iter().next().map_or(Err(Error::ChatNotFound), from_item)
+    }
+
+    /// Reads several items at once, each as it is after every write that was acknowledged before. What is not there is left out.
+    pub(super) async fn get_all<const N: usize>(&self, keys: [Item; N]) -> Result<Vec<Item>, Error> {
         let wanted = KeysAndAttributes::builder()
-            .keys(key::user(&caller.user))
-            .keys(key::chat(&caller.user, id))
+            .set_keys(Some(keys.to_vec()))
             .consistent_read(true)
             .build()
             .map_err(Error::internal)?;
@@ -129,15 +207,8 @@ impl Store {
         {
             return Err(Error::Busy("BatchGetItem left keys unprocessed".into()));
         }
-        let items = output
-            .responses
-            .unwrap_or_default()
-            .remove(&self.table)
-            .unwrap_or_default();
-        let is_account = |item: &Item| item.get(SK).is_some_and(|sk| sk.as_s().is_ok_and(|sk| sk == key::USER));
-        let (account, chat): (Vec<_>, Vec<_>) = items.into_iter().partition(is_account);
-        admit(account.into_iter().next(), caller)?;
-        chat.into_iter().next().map_or(Err(Error::ChatNotFound), from_item)
+        let mut responses = output.responses.unwrap_or_default();
+        Ok(responses.remove(&self.table).unwrap_or_default())
     }
 
     /// Whether a chat is stored: what a settlement whose reply was lost comes down to.

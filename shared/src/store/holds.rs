@@ -6,7 +6,7 @@ use super::{
     Store,
     key::{self, Item},
     request::{Cancelled, Refused, from_item, to_item, to_value},
-    users::{CALLER_IS_VALID, acting_for, admit_user},
+    users::{acting_for, admit_user, holds_for},
 };
 use crate::{
     domain::{Amount, Caller, Chat, Hold, HoldId, Timestamp, User, UserKey},
@@ -71,7 +71,8 @@ impl Store {
                 // Parallel calls on one balance: each is let through only while the balance covers it. A request that the SDK sends
                 // again after a lost reply finds its own hold and does not deduct twice.
                 .condition_expression(format!(
-                    "{CALLER_IS_VALID} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :max_open"
+                    "{} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :max_open",
+                    holds_for(caller)
                 ))
                 .expression_attribute_names("#balance", "balance")
                 .expression_attribute_names("#holds", "holds")

@@ -4,6 +4,10 @@
 //! |---|---|---|
 //! | user | `USER#<username key>` | `USER` |
 //! | chat | `USER#<username key>` | `TURN#<ulid>` |
+//! | ledger entry | `USER#<username key>` | `LEDGER#<ulid>` |
+//! | idempotency | `USER#<username key>` | `IDEM#<hash of the key>` |
+//! | auth key | `TOKEN#<hash of the key>` | `TOKEN` |
+//! | audit entry | `AUDIT` | `AUDIT#<ulid>` |
 //! | signing key | `KEY` | `KEY#<kid>` |
 //!
 //! `TURN#…` sorts right before `USER`, with nothing of the user's between: one query that starts at `USER` and goes down reads the
@@ -14,7 +18,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::domain::{ChatId, UserKey};
+use crate::domain::{AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, UserKey};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -27,15 +31,21 @@ pub(super) const TURN: &str = "TURN#";
 /// The partition of the published keys.
 pub(super) const KEYS: &str = "KEY";
 
-/// The sparse, keys-only index of active users.
-pub(super) const ACTIVE_USERS: &str = "active-users";
-/// Its partition key attribute, present on active users only.
+/// What the sort key of a ledger entry begins with.
+pub(super) const LEDGER: &str = "LEDGER#";
+/// What the sort key of an idempotency item begins with.
+pub(super) const IDEM: &str = "IDEM#";
+/// The partition of the audit trail. No function may update or delete in it.
+pub(super) const AUDIT: &str = "AUDIT";
+
+/// The index of all users by name. It holds what a list shows and what changes rarely: no write that changes a balance touches it.
+pub(super) const USERS: &str = "users";
+/// Its partition key attribute.
 pub(super) const LISTED: &str = "listed";
-/// Its sort key attribute: the username key, `#`, the username as written. No username holds a `#`, so the two come apart again, and
-/// no write that changes a balance changes this.
+/// Its sort key attribute: the username key, `#`, the username as written. No username holds a `#`, so the two come apart again.
 pub(super) const LISTED_AS: &str = "listed_as";
 /// The only value of [`LISTED`].
-pub(super) const ACTIVE: &str = "ACTIVE";
+pub(super) const ALL: &str = "ALL";
 
 pub(super) fn user_partition(user: &UserKey) -> AttributeValue {
     AttributeValue::S(format!("USER#{}", user.as_str()))
@@ -46,15 +56,36 @@ pub(super) fn user(user: &UserKey) -> Item {
 }
 
 pub(super) fn chat(user: &UserKey, chat: ChatId) -> Item {
-    item(user_partition(user), turn(&chat.to_string()))
-}
-
-pub(super) fn turn(chat: &str) -> String {
-    format!("{TURN}{chat}")
+    item(user_partition(user), format!("{TURN}{chat}"))
 }
 
 pub(super) fn signing_key(kid: &str) -> Item {
     item(AttributeValue::S(KEYS.into()), format!("{KEYS}#{kid}"))
+}
+
+pub(super) fn ledger_entry(user: &UserKey, entry: LedgerId) -> Item {
+    item(user_partition(user), format!("{LEDGER}{entry}"))
+}
+
+pub(super) fn idempotency(user: &UserKey, key: &IdempotencyKey) -> Item {
+    item(user_partition(user), format!("{IDEM}{}", key.as_str()))
+}
+
+pub(super) fn auth_key(hash: &AuthKeyHash) -> Item {
+    item(AttributeValue::S(format!("TOKEN#{}", hash.as_str())), "TOKEN".into())
+}
+
+pub(super) fn audit_partition() -> AttributeValue {
+    AttributeValue::S(AUDIT.into())
+}
+
+pub(super) fn audit_entry(entry: AuditId) -> Item {
+    item(audit_partition(), format!("{AUDIT}#{entry}"))
+}
+
+/// Whether an item is an account itself.
+pub(super) fn is_user(item: &Item) -> bool {
+    item.get(SK).is_some_and(|sk| sk.as_s().is_ok_and(|sk| sk == USER))
 }
 
 fn item(pk: AttributeValue, sk: String) -> Item {

@@ -4,7 +4,10 @@
 //! returns domain types, and turns a failed condition into a domain answer with the old item that DynamoDB sends along
 //! (`ReturnValuesOnConditionCheckFailure: ALL_OLD`), so nothing is read first and nothing asked twice.
 
+mod admin;
+mod auth_keys;
 mod chats;
+mod deletion;
 mod holds;
 mod key;
 mod keys;
@@ -13,10 +16,12 @@ mod request;
 mod sessions;
 mod users;
 
+pub use admin::{AdjustmentOnce, UserPatch};
 pub use chats::Page;
 pub use holds::{PlacedHold, Settled};
 pub use meter::{Usage, metered};
-pub use users::ListedUser;
+pub use sessions::Opening;
+pub use users::FoundUser;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Sending requests: what is retried, and what a failure means.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     config::http::HttpResponse,
@@ -178,7 +178,7 @@ fn condition(reason: &CancellationReason) -> Result<(), Option<Item>> {
 }
 
 /// Waits between 10 and 20 ms the first time, and up to twice as long each further time, so that rivals come apart.
-async fn pause(retry: u32) {
+pub(super) async fn pause(retry: u32) {
     let ceiling = 20_u64 << retry;
     let jitter = u64::from(u16::from_be_bytes(random())) * (ceiling / 2) / u64::from(u16::MAX);
     tokio::time::sleep(Duration::from_millis(ceiling / 2 + jitter)).await;
@@ -224,6 +224,42 @@ where
         Error::Busy(text.into())
     } else {
         Error::Internal(text.into())
+    }
+}
+
+/// The names and values of an expression, for requests that are put together from parts.
+#[derive(Debug, Default)]
+pub(super) struct Placeholders {
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Placeholders {
+    /// Adds a name.
+    pub(super) fn name(mut self, placeholder: &str, name: &str) -> Self {
+        self.names.insert(placeholder.to_owned(), name.to_owned());
+        self
+    }
+
+    /// Adds a value.
+    pub(super) fn value<T: Serialize>(mut self, placeholder: &str, value: T) -> Result<Self, Error> {
+        self.values.insert(placeholder.to_owned(), to_value(value)?);
+        Ok(self)
+    }
+
+    /// Adds everything of another.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        self.values.extend(other.values);
+        self
+    }
+
+    /// Both, as builders take them; one without entries must not be sent at all.
+    pub(super) fn into_parts(self) -> (Option<HashMap<String, String>>, Option<Item>) {
+        (
+            Some(self.names).filter(|names| !names.is_empty()),
+            Some(self.values).filter(|values| !values.is_empty()),
+        )
     }
 }
 

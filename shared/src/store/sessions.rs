@@ -5,10 +5,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::{
     Store, key, meter,
     request::{Refused, from_item, to_value},
-    users::{CALLER_IS_VALID, acting_for, admit_user},
+    users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Caller, MAX_SESSIONS, PasswordHash, RefreshGrant, Session, SessionId, Timestamp, User},
+    domain::{AuthKeyHash, Caller, MAX_SESSIONS, PasswordHash, RefreshGrant, Session, SessionId, Timestamp, User},
     error::Error,
 };
 
@@ -19,6 +19,19 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often opening a session starts over because other logins came between.
 const ROUNDS: usize = 5;
 
+/// A session about to be opened, with what else a login changes.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Its name.
+    pub session: &'a SessionId,
+    /// Its state.
+    pub state: &'a Session,
+    /// A hash of the same password with today's parameters.
+    pub rehash: Option<&'a PasswordHash>,
+    /// The key for the `Token` scheme, if the account does not name it yet.
+    pub new_key: Option<&'a AuthKeyHash>,
+}
+
 impl Store {
     /// Opens a session for `user`, whose password was just checked, and ends those that have to make room.
     ///
@@ -27,12 +40,16 @@ impl Store {
     pub async fn open_session(
         &self,
         mut user: User,
-        session: &SessionId,
-        state: &Session,
-        rehash: Option<&PasswordHash>,
+        opening: &Opening<'_>,
         now: Timestamp,
         access_lifetime: Duration,
     ) -> Result<(), Error> {
+        let Opening {
+            session,
+            state,
+            rehash,
+            new_key,
+        } = opening;
         for _ in 0..ROUNDS {
             let ending = user.sessions_to_end(now, access_lifetime);
             let room = MAX_SESSIONS - 1 + ending.len();
@@ -60,6 +77,12 @@ impl Store {
                 set.push_str(", #password = :rehash");
                 update = update.expression_attribute_values(":rehash", to_value(rehash)?);
             }
+            if let Some(hash) = new_key {
+                set.push_str(", #auth_key = :auth_key");
+                update = update
+                    .expression_attribute_names("#auth_key", "auth_key")
+                    .expression_attribute_values(":auth_key", to_value(hash)?);
+            }
             let mut remove = Vec::new();
             for (index, id) in ending.iter().enumerate() {
                 remove.push(format!("#sessions.#ending{index}"));
@@ -78,7 +101,7 @@ impl Store {
                 Err(Refused::Condition(None)) => return Err(Error::InvalidCredentials),
                 Err(Refused::Condition(Some(old))) => {
                     let current: User = from_item(old)?;
-                    if current.sessions.contains_key(session) {
+                    if current.sessions.contains_key(*session) {
                         // The reply to our own update was lost and the SDK sent it again.
                         return Ok(());
                     }
@@ -126,16 +149,27 @@ impl Store {
             Err(Refused::Condition(None)) => return Err(Error::RefreshTokenNotValid),
             Err(Refused::Condition(Some(old))) => from_item::<User>(old)?,
         };
-        if old.id != grant.id || old.token_version != grant.token_version {
-            return Err(Error::RefreshTokenNotValid);
+        let session = session_of(&old, grant)?;
+        if is_within_grace(grant, session, now) {
+            return Ok(session.clone());
         }
-        if !old.active {
-            return Err(Error::UserInactive);
-        }
-        let Some(session) = old.sessions.get(&grant.session) else {
-            return Err(Error::RefreshTokenNotValid);
-        };
-        if session.generation == grant.generation.next() && now.since(session.rotated_at) <= GRACE {
+        self.end_reused_session(grant, session).await?;
+        Err(Error::RefreshTokenNotValid)
+    }
+
+    /// Reads the session of a refresh token that is not to be traded in.
+    ///
+    /// # Errors
+    /// As [`Store::rotate_session`]: a token that was traded in before ends its session here too.
+    pub async fn read_session(&self, grant: &RefreshGrant, now: Timestamp) -> Result<Session, Error> {
+        let user = self
+            .get(key::user(&grant.user))
+            .await?
+            .map(from_item::<User>)
+            .transpose()?;
+        let user = user.ok_or(Error::RefreshTokenNotValid)?;
+        let session = session_of(&user, grant)?;
+        if session.generation == grant.generation || is_within_grace(grant, session, now) {
             return Ok(session.clone());
         }
         self.end_reused_session(grant, session).await?;
@@ -175,7 +209,8 @@ impl Store {
         let update = acting_for(self.client.update_item(), caller)?
             .update_expression("REMOVE #sessions.#ending")
             // Two logouts of one session: the second is told that it has ended.
-            .condition_expression(format!("{CALLER_IS_VALID} AND attribute_exists(#sessions.#ending)"))
+            .condition_expression(format!("{} AND attribute_exists(#sessions.#ending)", holds_for(caller)))
+            .expression_attribute_names("#sessions", "sessions")
             .expression_attribute_names("#ending", session.as_str());
         let calls_before = meter::calls();
         let old = match self.apply(update).await {
@@ -187,17 +222,30 @@ impl Store {
         // from. It is gone, and that is what was asked for.
         let sent_again = meter::calls() - calls_before > 1;
         let current = old.map(from_item::<User>).transpose()?;
-        let done = current.as_ref().is_some_and(|user| {
-            user.id == caller.id
-                && user.active
-                && user.token_version == caller.token_version
-                && !user.sessions.contains_key(session)
-                && (*session == caller.session || user.sessions.contains_key(&caller.session))
-        });
-        if sent_again && done {
-            return Ok(());
+        let gone = current
+            .as_ref()
+            .is_some_and(|user| !user.sessions.contains_key(session));
+        match admit_user(current, caller) {
+            Ok(_) if sent_again && gone => Ok(()),
+            Ok(_) => Err(Error::LogoutTokenNotValid),
+            Err(Error::AccessTokenNotValid) if sent_again && gone && caller.session() == Some(session) => Ok(()),
+            Err(error) => Err(error),
         }
-        admit_user(current, caller)?;
-        Err(Error::LogoutTokenNotValid)
     }
+}
+
+/// The session of a refresh token, if it still lives.
+fn session_of<'a>(user: &'a User, grant: &RefreshGrant) -> Result<&'a Session, Error> {
+    if user.id != grant.id || user.token_version != grant.token_version {
+        return Err(Error::RefreshTokenNotValid);
+    }
+    if !user.active {
+        return Err(Error::UserInactive);
+    }
+    user.sessions.get(&grant.session).ok_or(Error::RefreshTokenNotValid)
+}
+
+/// Whether the refresh token is the one before the session's newest, and that is very new.
+fn is_within_grace(grant: &RefreshGrant, session: &Session, now: Timestamp) -> bool {
+    session.generation == grant.generation.next() && now.since(session.rotated_at) <= GRACE
 }

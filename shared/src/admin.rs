@@ -1,0 +1,369 @@
+//! What staff look at and admins change, and the making of the first admin.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    accounts::{NewAccount, Registrar},
+    auth,
+    chats::ChatPage,
+    config::AccountConfig,
+    domain::{
+        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Fingerprint, IdempotencyKey, Invalid,
+        LedgerEntry, Listing, NamePrefix, NewPassword, PageSize, Password, Reason, Role, StaffCaller, Timestamp, User,
+        UserKey, Username, id::random,
+    },
+    error::Error,
+    store::{AdjustmentOnce, FoundUser, Page, Store, UserPatch},
+};
+
+/// One page of a search for users.
+#[derive(Debug)]
+pub struct SearchPage {
+    /// The users, by name.
+    pub users: Vec<FoundUser>,
+    /// What to send as `cursor` for the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// One page of a user's ledger.
+#[derive(Debug)]
+pub struct LedgerPage {
+    /// Whose.
+    pub user: User,
+    /// The entries, newest first. The sign-up grant is not among them: it is part of the account.
+    pub entries: Vec<LedgerEntry>,
+    /// What to send as `cursor` for the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// One page of the audit trail.
+#[derive(Debug)]
+pub struct AuditPage {
+    /// The entries, newest first.
+    pub entries: Vec<AuditEntry>,
+    /// What to send as `cursor` for the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// What should be different about a user.
+#[derive(Debug)]
+pub struct UserChange {
+    /// Whether they may do anything at all.
+    pub active: Option<bool>,
+    /// What they may do.
+    pub role: Option<Role>,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+/// A balance that was adjusted.
+#[derive(Debug)]
+pub struct Adjusted {
+    /// Whose.
+    pub user: UserKey,
+    /// What was written in the ledger.
+    pub entry: LedgerEntry,
+    /// Whether that had been done before, under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// Everybody's accounts, for those who look after them.
+#[derive(Debug)]
+pub struct Administration {
+    store: Store,
+}
+
+impl Administration {
+    /// The accounts in `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// A page of the users whose names begin with `prefix`, by name.
+    ///
+    /// # Errors
+    /// A cursor of another listing; a caller who is not staff.
+    pub async fn search(
+        &self,
+        caller: &StaffCaller,
+        prefix: &NamePrefix,
+        active: Option<bool>,
+        cursor: Option<&str>,
+        size: PageSize,
+    ) -> Result<SearchPage, Error> {
+        let after = cursor.map(|text| Cursor::decode(text, Listing::Search)).transpose()?;
+        let Page { items, next } = self
+            .store
+            .search_users(caller, prefix, active, after.as_ref(), size)
+            .await?;
+        Ok(SearchPage {
+            users: items,
+            next_cursor: next.map(|next| next.encode(Listing::Search)),
+        })
+    }
+
+    /// One user's account.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`]; a caller who is not staff.
+    pub async fn user(&self, caller: &StaffCaller, user: &UserKey) -> Result<User, Error> {
+        self.store.read_user_as_staff(caller, user).await
+    }
+
+    /// A page of a user's chats, newest first.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`]; a cursor of another listing; a caller who is not staff.
+    pub async fn chats(
+        &self,
+        caller: &StaffCaller,
+        user: &UserKey,
+        cursor: Option<&str>,
+        size: PageSize,
+    ) -> Result<ChatPage, Error> {
+        let listing = Listing::ChatsOf(user);
+        let after = cursor.map(|text| Cursor::decode(text, listing)).transpose()?;
+        let (owner, page) = self
+            .store
+            .list_chats_as_staff(caller, user, after.as_ref(), size)
+            .await?;
+        Ok(ChatPage::new(owner.id, size, page, listing))
+    }
+
+    /// A page of a user's ledger, newest first.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`]; a cursor of another listing; a caller who is not staff.
+    pub async fn ledger(
+        &self,
+        caller: &StaffCaller,
+        user: &UserKey,
+        cursor: Option<&str>,
+        size: PageSize,
+    ) -> Result<LedgerPage, Error> {
+        let listing = Listing::LedgerOf(user);
+        let after = cursor.map(|text| Cursor::decode(text, listing)).transpose()?;
+        let (owner, page) = self.store.list_ledger(caller, user, after.as_ref(), size).await?;
+        Ok(LedgerPage {
+            user: owner,
+            entries: page.items,
+            next_cursor: page.next.map(|next| next.encode(listing)),
+        })
+    }
+
+    /// A page of the audit trail, newest first.
+    ///
+    /// # Errors
+    /// A cursor of another listing; a caller who is not staff.
+    pub async fn audit(&self, caller: &StaffCaller, cursor: Option<&str>, size: PageSize) -> Result<AuditPage, Error> {
+        let after = cursor.map(|text| Cursor::decode(text, Listing::Audit)).transpose()?;
+        let Page { items, next } = self.store.list_audit(caller, after.as_ref(), size).await?;
+        Ok(AuditPage {
+            entries: items,
+            next_cursor: next.map(|next| next.encode(Listing::Audit)),
+        })
+    }
+
+    /// Activates or deactivates a user, or gives them another role. Deactivation ends their sessions with the same write.
+    ///
+    /// # Errors
+    /// [`Error::OwnRights`] for what would leave a deployment without admins in the end; [`Error::UserNotFound`]; a caller who is no admin.
+    pub async fn update(
+        &self,
+        caller: &AdminCaller,
+        user: &UserKey,
+        change: UserChange,
+        now: Timestamp,
+    ) -> Result<User, Error> {
+        let own = caller.0.user == *user;
+        if own && (change.active == Some(false) || change.role.is_some_and(|role| role != Role::Admin)) {
+            // Whether they are an admin at all is for the store to say.
+            self.store.read_admin(caller).await?;
+            return Err(Error::OwnRights);
+        }
+        let patch = UserPatch {
+            active: change.active,
+            role: change.role,
+        };
+        self.store
+            .change_user(caller, user, &patch, change.reason.as_ref(), now)
+            .await
+    }
+
+    /// Puts tokens on a balance or takes them off, with an entry in the user's ledger and in the audit trail, all or nothing.
+    ///
+    /// # Errors
+    /// A balance below zero or beyond what it can hold; [`Error::IdempotencyMismatch`]; [`Error::UserNotFound`]; a caller who is no admin.
+    pub async fn adjust(
+        &self,
+        caller: &AdminCaller,
+        user: &UserKey,
+        amount: Adjustment,
+        reason: &Reason,
+        key: Option<IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<Adjusted, Error> {
+        let once = key.map(|key| AdjustmentOnce {
+            key,
+            fingerprint: Fingerprint::of(&["adjust", user.as_str(), &amount.get().to_string(), reason.as_str()]),
+        });
+        let (entry, replayed) = self
+            .store
+            .adjust_balance(caller, user, amount, reason, once.as_ref(), now)
+            .await?;
+        Ok(Adjusted {
+            user: user.clone(),
+            entry,
+            replayed,
+        })
+    }
+}
+
+/// What an operator of the deployment asks for when they make an admin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminRequest {
+    /// Whose account.
+    pub username: String,
+    /// Its password; made up if there is none.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Whether somebody's account may become an admin's. Its password stays, unless there is a new one above.
+    #[serde(default)]
+    pub promote: bool,
+}
+
+/// The admin that was made.
+#[derive(Debug, Serialize)]
+pub struct AdminMade {
+    /// Whose account.
+    pub username: Username,
+    /// `admin`.
+    pub role: Role,
+    /// Whether the account is new.
+    pub created: bool,
+    /// The password that was made up. It is shown here and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// Makes admins, for operators of the deployment: there is no default account.
+#[derive(Debug)]
+pub struct Bootstrap {
+    store: Store,
+    registrar: Registrar,
+    config: AccountConfig,
+}
+
+impl Bootstrap {
+    /// Makes admins of the accounts in `store`.
+    pub fn new(store: Store, config: AccountConfig) -> Self {
+        Self {
+            registrar: Registrar::new(store.clone(), config.clone()),
+            store,
+            config,
+        }
+    }
+
+    /// Opens an admin's account, or makes an admin of somebody who has one.
+    ///
+    /// # Errors
+    /// If there is such an account and it is not to be promoted; a password that protects nothing.
+    pub async fn make_admin(&self, request: AdminRequest, now: Timestamp) -> Result<AdminMade, Error> {
+        let username = Username::parse(&request.username)?;
+        match self.store.find_user(&username.key()).await? {
+            Some(user) if user.deleting => Err(Error::UsernameTaken),
+            Some(user) if request.promote => self.promote(user, request.password, now).await,
+            // Anybody may have taken the name.
+            Some(_) => Err(Invalid::new(
+                "promote",
+                "Username already exists; with \"promote\": true the account becomes an admin's",
+            )
+            .into()),
+            None => self.create(username, request.password, now).await,
+        }
+    }
+
+    async fn create(&self, username: Username, password: Option<String>, now: Timestamp) -> Result<AdminMade, Error> {
+        let generated = password.is_none().then(generate_password);
+        let password = password.or_else(|| generated.clone()).unwrap_or_default();
+        let account = NewAccount {
+            username: username.clone(),
+            password: Password::typed(&password),
+            email: None,
+        };
+        let mut user = self.registrar.prepare(account, now).await?;
+        user.role = Role::Admin;
+        let changes = vec![Change::new("role", None, Role::Admin.as_str().to_owned())];
+        self.store.create_admin(&user, &admin_made(&user, changes, now)).await?;
+        Ok(AdminMade {
+            username,
+            role: Role::Admin,
+            created: true,
+            password: generated,
+        })
+    }
+
+    async fn promote(&self, user: User, password: Option<String>, now: Timestamp) -> Result<AdminMade, Error> {
+        let hash = match password {
+            Some(password) => {
+                let new = NewPassword::accept(Password::typed(&password), &user.username, self.config.passwords)?;
+                Some(auth::hash_password(&new).await?)
+            }
+            None => None,
+        };
+        let mut changes = vec![Change::new(
+            "role",
+            Some(user.role.as_str().to_owned()),
+            Role::Admin.as_str().to_owned(),
+        )];
+        if !user.active {
+            changes.push(Change::new("active", Some("false".into()), "true".into()));
+        }
+        if hash.is_some() {
+            changes.push(Change::new("password", None, "changed".into()));
+        }
+        let entry = admin_made(&user, changes, now);
+        self.store.promote_to_admin(&user, hash.as_ref(), &entry).await?;
+        Ok(AdminMade {
+            username: user.username,
+            role: Role::Admin,
+            created: false,
+            password: None,
+        })
+    }
+}
+
+fn admin_made(user: &User, changes: Vec<Change>, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        id: AuditId::new(now),
+        action: Action::AdminMade,
+        actor: None,
+        target: user.key(),
+        changes,
+        reason: None,
+        created_at: now,
+    }
+}
+
+/// 120 random bits in letters and digits that are not mistaken for one another when read aloud.
+fn generate_password() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bytes: [u8; 24] = random();
+    bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_password_is_long_and_new_each_time() {
+        let (one, other) = (generate_password(), generate_password());
+        assert_eq!(one.len(), 24);
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,465 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, ChatPageRequest, Endpoint, Family, Input, Method, Outcome, Parts, Staff, users::required};
+use crate::{
+    admin::{Adjusted, AuditPage, LedgerPage, SearchPage, UserChange},
+    domain::{
+        Adjustment, Amount, AuditEntry, Email, IdempotencyKey, Invalid, LedgerEntry, NamePrefix, PageSize, Reason,
+        Role, User, UserKey, Username,
+    },
+    error::Error,
+    store::FoundUser,
+};
+
+/// `GET /api/v1/admin/users`
+pub const SEARCH: Endpoint<Staff, SearchRequest, SearchPage> =
+    Endpoint::new("admin-search", Method::Get, &["/api/v1/admin/users"], 200);
+/// `GET /api/v1/admin/users/{username}`
+pub const USER: Endpoint<Staff, UserRequest, User> =
+    Endpoint::new("admin-user", Method::Get, &["/api/v1/admin/users/{username}"], 200);
+/// `PATCH /api/v1/admin/users/{username}`
+pub const UPDATE: Endpoint<Admin, UpdateRequest, User> =
+    Endpoint::new("admin-update", Method::Patch, &["/api/v1/admin/users/{username}"], 200);
+/// `POST /api/v1/admin/users/{username}/tokens`
+pub const ADJUST: Endpoint<Admin, AdjustRequest, Adjusted> = Endpoint::new(
+    "admin-adjust",
+    Method::Post,
+    &["/api/v1/admin/users/{username}/tokens"],
+    200,
+);
+/// `GET /api/v1/admin/users/{username}/chats`
+pub const CHATS: Endpoint<Staff, UserChatsRequest, crate::chats::ChatPage> = Endpoint::new(
+    "admin-chats",
+    Method::Get,
+    &["/api/v1/admin/users/{username}/chats"],
+    200,
+);
+/// `GET /api/v1/admin/users/{username}/ledger`
+pub const LEDGER: Endpoint<Staff, UserLedgerRequest, LedgerPage> = Endpoint::new(
+    "admin-ledger",
+    Method::Get,
+    &["/api/v1/admin/users/{username}/ledger"],
+    200,
+);
+/// `GET /api/v1/admin/audit`
+pub const AUDIT: Endpoint<Staff, AuditPageRequest, AuditPage> =
+    Endpoint::new("admin-audit", Method::Get, &["/api/v1/admin/audit"], 200);
+
+/// The user that a path names. What cannot be a name is the name of nobody.
+fn username(parts: &Parts<'_>) -> Result<UserKey, Error> {
+    let name = parts.path.get("username").and_then(|name| Username::parse(name).ok());
+    name.map(|name| name.key()).ok_or(Error::UserNotFound)
+}
+
+/// Whose names begin like this?
+#[derive(Debug)]
+pub struct SearchRequest {
+    /// The beginning of the names.
+    pub prefix: NamePrefix,
+    /// Only active users, or only inactive ones.
+    pub active: Option<bool>,
+    /// Where the page starts, as the page before told.
+    pub cursor: Option<String>,
+    /// How long it may be: up to 100, 50 by default.
+    pub size: PageSize,
+}
+
+impl Input for SearchRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        let active = match parts.query("active")? {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(_) => return Err(Invalid::new("active", "Active must be true or false").into()),
+        };
+        Ok(Self {
+            prefix: NamePrefix::parse(parts.query("prefix")?.unwrap_or_default())?,
+            active,
+            cursor: parts.query("cursor")?.map(str::to_owned),
+            size: PageSize::parse::<100>(parts.query("limit")?, 50)?,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct SearchBody {
+    status: &'static str,
+    message: &'static str,
+    data: Vec<FoundUserBody>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FoundUserBody {
+    username: String,
+    role: Role,
+    active: bool,
+    date_joined: String,
+}
+
+impl Outcome for SearchPage {
+    type Body = SearchBody;
+
+    fn render(self, _family: Family) -> SearchBody {
+        let body = |user: FoundUser| FoundUserBody {
+            username: user.username().to_owned(),
+            role: user.role,
+            active: user.active,
+            date_joined: user.created_at.to_string(),
+        };
+        SearchBody {
+            status: "success",
+            message: "Users",
+            data: self.users.into_iter().map(body).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
+}
+
+/// One user.
+#[derive(Debug)]
+pub struct UserRequest {
+    /// Whose account.
+    pub user: UserKey,
+}
+
+impl Input for UserRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            user: username(&parts)?,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct UserBody {
+    status: &'static str,
+    message: &'static str,
+    user: UserData,
+}
+
+/// An account as staff see it: no hash, no key, no session's name.
+#[derive(Debug, Serialize)]
+struct UserData {
+    id: String,
+    username: Username,
+    email: Option<Email>,
+    role: Role,
+    active: bool,
+    token_balance: Amount,
+    held_tokens: u64,
+    signup_grant: Amount,
+    sessions: Vec<SessionData>,
+    holds: Vec<HoldData>,
+    date_joined: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionData {
+    last_refresh: String,
+    expires_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HoldData {
+    cost: Amount,
+    placed_at: String,
+    lease_until: String,
+}
+
+impl Outcome for User {
+    type Body = UserBody;
+
+    fn render(self, _family: Family) -> UserBody {
+        let sessions = self.sessions.values().map(|session| SessionData {
+            last_refresh: session.rotated_at.to_string(),
+            expires_at: session.expires_at.to_string(),
+        });
+        let holds = self.holds.values().map(|hold| HoldData {
+            cost: hold.cost,
+            placed_at: hold.placed_at.to_string(),
+            lease_until: hold.lease_until.to_string(),
+        });
+        UserBody {
+            status: "success",
+            message: "User",
+            user: UserData {
+                id: self.id.to_string(),
+                held_tokens: self.holds.values().map(|hold| hold.cost.get()).sum(),
+                sessions: sessions.collect(),
+                holds: holds.collect(),
+                username: self.username,
+                email: self.email,
+                role: self.role,
+                active: self.active,
+                token_balance: self.balance,
+                signup_grant: self.signup_grant,
+                date_joined: self.created_at.to_string(),
+            },
+        }
+    }
+}
+
+/// What should be different about a user.
+#[derive(Debug)]
+pub struct UpdateRequest {
+    /// Whose account.
+    pub user: UserKey,
+    /// The change.
+    pub change: UserChange,
+}
+
+impl Input for UpdateRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            active: Option<bool>,
+            role: Option<String>,
+            reason: Option<String>,
+        }
+        let user = username(&parts)?;
+        let wire: Wire = parts.body()?;
+        if wire.active.is_none() && wire.role.is_none() {
+            return Err(Invalid::new("active", "Active or role is required").into());
+        }
+        Ok(Self {
+            user,
+            change: UserChange {
+                active: wire.active,
+                role: wire.role.as_deref().map(Role::parse).transpose()?,
+                reason: wire.reason.as_deref().map(Reason::parse).transpose()?,
+            },
+        })
+    }
+}
+
+/// Tokens for a user, or off a user's balance.
+#[derive(Debug)]
+pub struct AdjustRequest {
+    /// Whose balance.
+    pub user: UserKey,
+    /// How many tokens.
+    pub amount: Adjustment,
+    /// Why.
+    pub reason: Reason,
+    /// The key under which this is done once.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl Input for AdjustRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            amount: Option<i64>,
+            reason: Option<String>,
+        }
+        let user = username(&parts)?;
+        let idempotency_key = parts.idempotency_key()?;
+        let wire: Wire = parts.body()?;
+        Ok(Self {
+            user,
+            amount: Adjustment::parse(required("amount", wire.amount, "Amount is required")?)?,
+            reason: Reason::parse(&required("reason", wire.reason, "Reason is required")?)?,
+            idempotency_key,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct AdjustedBody {
+    status: &'static str,
+    message: &'static str,
+    username: UserKey,
+    token_balance: Amount,
+    entry: LedgerEntryBody,
+}
+
+#[derive(Debug, Serialize)]
+struct LedgerEntryBody {
+    id: String,
+    kind: &'static str,
+    amount: i64,
+    reason: String,
+    actor: Option<UserKey>,
+    balance_after: Amount,
+    timestamp: String,
+}
+
+impl From<LedgerEntry> for LedgerEntryBody {
+    fn from(entry: LedgerEntry) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            kind: "adjustment",
+            amount: entry.amount,
+            reason: entry.reason,
+            actor: Some(entry.actor),
+            balance_after: entry.balance_after,
+            timestamp: entry.created_at.to_string(),
+        }
+    }
+}
+
+impl Outcome for Adjusted {
+    type Body = AdjustedBody;
+
+    fn headers(&self, _family: Family) -> Vec<(&'static str, String)> {
+        super::replayed(self.replayed)
+    }
+
+    fn render(self, _family: Family) -> AdjustedBody {
+        AdjustedBody {
+            status: "success",
+            message: "Token balance adjusted",
+            username: self.user,
+            token_balance: self.entry.balance_after,
+            entry: self.entry.into(),
+        }
+    }
+}
+
+/// A page of a user's chats.
+#[derive(Debug)]
+pub struct UserChatsRequest {
+    /// Whose.
+    pub user: UserKey,
+    /// Which page.
+    pub page: ChatPageRequest,
+}
+
+impl Input for UserChatsRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            user: username(&parts)?,
+            page: ChatPageRequest::of(&parts)?,
+        })
+    }
+}
+
+/// A page of a user's ledger.
+#[derive(Debug)]
+pub struct UserLedgerRequest {
+    /// Whose.
+    pub user: UserKey,
+    /// Which page.
+    pub page: ChatPageRequest,
+}
+
+impl Input for UserLedgerRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        let UserChatsRequest { user, page } = UserChatsRequest::read(parts)?;
+        Ok(Self { user, page })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct LedgerBody {
+    status: &'static str,
+    message: &'static str,
+    username: Username,
+    data: Vec<LedgerEntryBody>,
+    next_cursor: Option<String>,
+}
+
+impl Outcome for LedgerPage {
+    type Body = LedgerBody;
+
+    fn render(self, _family: Family) -> LedgerBody {
+        // The sign-up is the first entry of every ledger, so the last of the last page.
+        let first = self.next_cursor.is_none().then(|| LedgerEntryBody {
+            id: self.user.id.to_string(),
+            kind: "signup",
+            amount: i64::try_from(self.user.signup_grant.get()).unwrap_or(i64::MAX),
+            reason: "Sign-up grant".into(),
+            actor: None,
+            balance_after: self.user.signup_grant,
+            timestamp: self.user.created_at.to_string(),
+        });
+        LedgerBody {
+            status: "success",
+            message: "Ledger",
+            username: self.user.username,
+            data: self
+                .entries
+                .into_iter()
+                .map(LedgerEntryBody::from)
+                .chain(first)
+                .collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
+}
+
+/// A page of the audit trail.
+#[derive(Debug)]
+pub struct AuditPageRequest {
+    /// Which page.
+    pub page: ChatPageRequest,
+}
+
+impl Input for AuditPageRequest {
+    const READS_BODY: bool = false;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            page: ChatPageRequest::of(&parts)?,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[doc(hidden)]
+pub struct AuditBody {
+    status: &'static str,
+    message: &'static str,
+    data: Vec<AuditEntryBody>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct AuditEntryBody {
+    id: String,
+    action: crate::domain::Action,
+    actor: Option<UserKey>,
+    target: UserKey,
+    changes: Vec<crate::domain::Change>,
+    reason: Option<String>,
+    timestamp: String,
+}
+
+impl Outcome for AuditPage {
+    type Body = AuditBody;
+
+    fn render(self, _family: Family) -> AuditBody {
+        let body = |entry: AuditEntry| AuditEntryBody {
+            id: entry.id.to_string(),
+            action: entry.action,
+            actor: entry.actor,
+            target: entry.target,
+            changes: entry.changes,
+            reason: entry.reason,
+            timestamp: entry.created_at.to_string(),
+        };
+        AuditBody {
+            status: "success",
+            message: "Audit trail",
+            data: self.entries.into_iter().map(body).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
+}
