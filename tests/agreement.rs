@@ -19,12 +19,13 @@ fn functions() -> Vec<Function> {
     template().functions().unwrap()
 }
 
-/// The names that everything must have: every endpoint and the fallback.
+/// The names that everything must have: every endpoint, the fallback, and what operators invoke.
 fn names() -> BTreeSet<String> {
     TABLE
         .iter()
         .map(|entry| entry.name)
         .chain([api::FALLBACK])
+        .chain(api::OPERATOR.iter().copied())
         .map(str::to_owned)
         .collect()
 }
@@ -120,6 +121,9 @@ fn the_template_routes_what_the_table_says_and_the_rest_to_the_fallback() {
         "the events of {} in template.yaml",
         api::FALLBACK
     );
+    for name in api::OPERATOR {
+        assert!(routes(name).is_empty(), "no route leads to {name}");
+    }
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn the_watch_router_serves_both_spellings_of_every_path() {
     for path in paths {
         for spelling in [path.to_owned(), format!("{path}/")] {
             let mut routes = Vec::new();
-            for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
                 let here = |entry: &&Entry| entry.method.as_str() == method && entry.paths.contains(&path);
                 let function = TABLE.iter().find(here).map_or(api::FALLBACK, |entry| entry.name);
                 wanted.insert((spelling.clone(), method.to_owned()), function.to_owned());
@@ -168,6 +172,9 @@ fn the_watch_router_serves_both_spellings_of_every_path() {
 async fn every_event_is_understood_by_its_function() {
     let system = System::start().await;
     for name in names() {
+        if api::OPERATOR.contains(&name.as_str()) {
+            continue;
+        }
         let event = fs::read_to_string(root().join("events").join(format!("{name}.json"))).unwrap();
         let event: Value = serde_json::from_str(&event).unwrap();
         let reply = system.deliver(&name, event).await;
@@ -194,30 +201,55 @@ async fn success_has_the_status_that_the_table_says() {
     let id = chat.body["chat"]["id"].as_str().unwrap();
     let refresh = serde_json::json!({"refresh": ada.refresh});
     let credentials = serde_json::json!({"username": "ada", "password": ada.password});
-    let fresh = serde_json::json!({"username": "bob", "password": ada.password});
+    system.set_text(&ada, "role", "admin").await;
+    let bob = system.account("bob").await;
     for entry in TABLE {
-        let path = entry.paths[0].replace("{id}", id);
-        let request = match entry.name {
-            "users-register" => Request::post(&path, &fresh),
-            "users-login" => Request::post(&path, &credentials),
-            "users-logout" => continue,
-            "token-refresh" => Request::post(&path, &refresh),
-            "chats-send" => Request::post(&path, &serde_json::json!({"message": "hello"})),
-            _ => Request::get(&path),
-        };
-        let reply = system
-            .send(request.bearer(&ada.access))
-            .await
-            .expect_status(entry.success);
-        assert!(reply.header("x-request-id").starts_with("request-"), "{}", entry.name);
-        assert_eq!(reply.header("x-content-type-options"), "nosniff", "{}", entry.name);
-        assert_eq!(reply.header("content-type"), "application/json", "{}", entry.name);
-        let public = matches!(entry.name, "keys-list");
-        let caching = if public { "public, max-age=300" } else { "no-store" };
-        assert_eq!(reply.header("cache-control"), caching, "{}", entry.name);
+        for path in entry.paths {
+            let path = path.replace("{id}", id).replace("{username}", "bob");
+            let method = entry.method.as_str();
+            let caller = match entry.name {
+                // These end the session of who calls them.
+                "users-logout" => continue,
+                "users-password" | "users-delete" => system.account(&format!("gone-{}", system.unique_number())).await,
+                _ => ada.clone(),
+            };
+            let body = match entry.name {
+                "users-register" => {
+                    let name = format!("new-{}", system.unique_number());
+                    Some(serde_json::json!({"username": name, "password": bob.password}))
+                }
+                "users-login" => Some(credentials.clone()),
+                "token-refresh" => Some(refresh.clone()),
+                "users-password" => Some(serde_json::json!({"old": caller.password, "new": "another horse battery"})),
+                "users-delete" => Some(serde_json::json!({"password": caller.password})),
+                "chats-send" => Some(serde_json::json!({"message": "hello"})),
+                "admin-update" => Some(serde_json::json!({"role": "staff"})),
+                "admin-adjust" => Some(serde_json::json!({"amount": 5, "reason": "a test"})),
+                _ => None,
+            };
+            let request = body.map_or_else(
+                || Request::new(method, &path),
+                |body| Request::with_body(method, &path, &body),
+            );
+            let reply = system
+                .send(request.bearer(&caller.access))
+                .await
+                .expect_status(entry.success);
+            assert!(reply.header("x-request-id").starts_with("request-"), "{}", entry.name);
+            assert_eq!(reply.header("x-content-type-options"), "nosniff", "{}", entry.name);
+            if entry.success == 204 {
+                assert!(reply.text.is_empty() && !reply.headers.contains_key("content-type"));
+            } else {
+                assert_eq!(reply.header("content-type"), "application/json", "{}", entry.name);
+            }
+            let public = matches!(entry.name, "keys-list");
+            let caching = if public { "public, max-age=300" } else { "no-store" };
+            assert_eq!(reply.header("cache-control"), caching, "{}", entry.name);
+        }
     }
-    let logout = Request::post("/api/v1/users/logout", &refresh).bearer(&ada.access);
-    system.send(logout).await.expect_status(200);
+    let last = system.login("ada", &ada.password).await;
+    let logout = Request::post("/api/v1/users/logout", &serde_json::json!({"refresh": last.refresh}));
+    system.send(logout.bearer(&last.access)).await.expect_status(200);
 }
 
 /// Every Rust file below a directory, with its path relative to it.
@@ -236,9 +268,10 @@ fn sources(directory: &Path, below: &str, found: &mut Vec<(String, String)>) {
 #[test]
 fn arrows_between_modules_point_downward() {
     // Each layer may use those below it and its own.
-    let layers: [&[&str]; 6] = [
+    let layers: [&[&str]; 7] = [
         &["lambda"],
         &["api"],
+        &["admin"],
         &["chats"],
         &["accounts", "billing", "sessions"],
         &["auth", "model", "store"],

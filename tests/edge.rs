@@ -200,6 +200,60 @@ async fn only_listed_origins_may_read_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn preflights_are_answered_for_listed_origins_alone_and_as_the_deployed_gateway_does() {
+    let system = System::start_with(&[("ALLOWED_ORIGINS", "https://chat.example, https://app.example")]).await;
+    let preflight = |path: &str, origin: &str| {
+        let request = Request::new("OPTIONS", path).header("Origin", origin);
+        let request = request.header("Access-Control-Request-Method", "POST");
+        system.send(request.header("Access-Control-Request-Headers", "authorization,content-type"))
+    };
+    // The gateway's own answer is a template, which `tests/preflight.py` runs; the header values stand in both.
+    let template = std::fs::read_to_string(crate::support::root().join("template.yaml")).unwrap();
+    let paths = shared::api::TABLE.iter().flat_map(|entry| entry.paths);
+    for path in paths.copied().chain(["/", "/nothing"]) {
+        for origin in ["https://chat.example", "https://app.example"] {
+            let reply = preflight(path, origin).await.expect_status(204);
+            assert_eq!(reply.header("access-control-allow-origin"), origin, "{path}");
+            assert_eq!(reply.header("vary"), "Origin");
+            assert!(!reply.headers.contains_key("access-control-allow-credentials"));
+            for name in ["methods", "headers"] {
+                let value = reply.header(&format!("access-control-allow-{name}"));
+                assert!(
+                    template.contains(&format!("= '{value}'")),
+                    "the template does not say {value}"
+                );
+            }
+        }
+    }
+    for other in [
+        "https://evil.example",
+        "https://chat.example.evil",
+        "https://evil-chat.example",
+        "https://chat.example:8443",
+        "http://chat.example",
+        "HTTPS://chat.example",
+        "https://chat.example/",
+        "null",
+        "*",
+        "",
+    ] {
+        let reply = preflight("/api/v1/chats", other).await.expect_status(204);
+        let granted: Vec<_> = reply
+            .headers
+            .keys()
+            .filter(|name| name.starts_with("access-control"))
+            .collect();
+        assert!(granted.is_empty(), "{other}: {granted:?}");
+        assert_eq!(reply.header("vary"), "Origin");
+    }
+    let open = System::start().await;
+    let request = Request::new("OPTIONS", "/api/chat/").header("Origin", "https://any.example");
+    let reply = open.send(request).await.expect_status(204);
+    assert_eq!(reply.header("access-control-allow-origin"), "*");
+    assert!(!reply.headers.contains_key("access-control-allow-credentials") && !reply.headers.contains_key("vary"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_request_is_logged_once_and_no_secret_is() {
     let system = System::start().await;
     let ada = system.account("Adelheid").await;

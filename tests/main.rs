@@ -16,11 +16,15 @@
 #[expect(dead_code, reason = "the bench uses more of this than the tests")]
 mod support;
 
+mod admin;
 mod agreement;
 mod bad_input;
 mod charging;
 mod chats;
+mod clients;
+mod closing;
 mod edge;
+mod refusals;
 mod sessions;
 mod smoke;
 mod usage;

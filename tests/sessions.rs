@@ -3,41 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
-use crate::support::{Account, Forge, Reply, Request, System};
-
-const SIGNED_IN: [(&str, &str); 7] = [
-    ("GET", "/api/v1/users/all"),
-    ("GET", "/api/v1/users/token-balance"),
-    ("GET", "/api/v1/users/me"),
-    ("GET", "/api/v1/chats"),
-    ("GET", "/api/v1/chats/01JGXQ0000000000000000000A"),
-    ("POST", "/api/v1/chats"),
-    ("POST", "/api/v1/users/logout"),
-];
-
-/// A request that is right but for its credentials.
-fn request(method: &str, path: &str, refresh: &str) -> Request {
-    match (method, path) {
-        ("POST", "/api/v1/chats") => Request::post(path, &json!({"message": "hello"})),
-        ("POST", _) => Request::post(path, &json!({"refresh": refresh})),
-        _ => Request::get(path),
-    }
-}
-
-#[test]
-fn every_endpoint_for_signed_in_users_is_attacked_here() {
-    let listed = |entry: &&shared::api::Entry| entry.access == shared::api::AccessKind::SignedIn;
-    for entry in shared::api::TABLE.iter().filter(listed) {
-        let attacked = SIGNED_IN.iter().any(|(method, path)| {
-            *method == entry.method.as_str()
-                && entry
-                    .paths
-                    .iter()
-                    .any(|pattern| shared::api::match_path(pattern, path).is_some())
-        });
-        assert!(attacked, "add {} to SIGNED_IN", entry.name);
-    }
-}
+use crate::support::{About, Account, Forge, Reply, Request, System, protected};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_refuses_every_forged_access_token() {
@@ -123,13 +89,14 @@ async fn every_endpoint_refuses_every_forged_access_token() {
             refresh.clone().header("typ", json!("at+jwt")).sign(),
         ),
     ];
-    for (method, path) in SIGNED_IN {
+    for example in protected(&About::caller(&ada)) {
         for (what, token) in &forged {
             // The one claim that only reads check; writes are safe by the session's name, which nobody can guess.
-            if *what == "another sub" && method == "POST" {
+            if *what == "another sub" && ["chats-send", "users-logout"].contains(&example.entry.name) {
                 continue;
             }
-            let reply = system.send(request(method, path, &ada.refresh).bearer(token)).await;
+            let (method, path) = (example.method(), &example.path);
+            let reply = system.send(example.request().bearer(token)).await;
             let code = if token.is_empty() {
                 "bad_authorization_header"
             } else {
@@ -156,9 +123,9 @@ async fn every_endpoint_refuses_every_forged_access_token() {
 async fn credentials_must_be_there_and_in_one_piece() {
     let system = System::start().await;
     let ada = system.account("ada").await;
-    for (method, path) in SIGNED_IN {
+    for example in protected(&About::caller(&ada)) {
         let reply = system
-            .send(request(method, path, &ada.refresh))
+            .send(example.request())
             .await
             .expect_error(401, "not_authenticated");
         assert_eq!(reply.body["detail"], "Authentication credentials were not provided.");
@@ -287,7 +254,7 @@ async fn refreshing_refuses_what_is_no_refresh_token() {
             .sign(),
         genuine.sign_with(b"a seed that nobody has published"),
     ];
-    for path in ["/api/v1/token/refresh", "/api/v1/users/refresh"] {
+    for path in ["/api/v1/token/refresh", "/api/v1/users/refresh", "/api/token/refresh"] {
         for token in &forged {
             let reply = refresh(&system, path, token).await.expect_error(401, "token_not_valid");
             assert_eq!(reply.body["detail"], "Token is invalid or expired");
@@ -325,10 +292,8 @@ async fn a_logout_ends_the_session_at_once() {
         reply.body,
         json!({"status": "success", "message": "Logged out successfully"})
     );
-    for (method, path) in SIGNED_IN {
-        let reply = system
-            .send(request(method, path, &ada.refresh).bearer(&ada.access))
-            .await;
+    for example in protected(&About::caller(&ada)) {
+        let reply = system.send(example.request().bearer(&ada.access)).await;
         reply.expect_error(401, "token_not_valid");
     }
     refresh(&system, "/api/v1/token/refresh", &ada.refresh)

@@ -4,94 +4,154 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::{Account, Lost, Recorded, Request, System, template};
+use crate::support::{About, Account, Lost, Recorded, Request, System, protected, template};
 
-/// The bars: requests, write units.
+/// The bars of one request: how many requests to the table, how many write units.
 struct Bar {
     endpoint: &'static str,
+    path: &'static str,
     what: &'static str,
     calls: usize,
     write_units: f64,
 }
 
-const fn bar(endpoint: &'static str, what: &'static str, calls: usize, write_units: f64) -> Bar {
+const fn bar(endpoint: &'static str, path: &'static str, what: &'static str, calls: usize, write_units: f64) -> Bar {
     Bar {
         endpoint,
+        path,
         what,
         calls,
         write_units,
     }
 }
 
-const BARS: [Bar; 14] = [
-    bar("users-register", "sign-up", 1, 2.0),
-    bar("users-login", "login", 2, 1.0),
-    bar("users-login", "wrong password", 1, 0.0),
-    bar("token-refresh", "refresh", 1, 1.0),
-    bar("users-logout", "logout", 1, 1.0),
+const BARS: [Bar; 33] = [
+    bar("users-register", "/api/v1/users", "sign-up", 1, 2.0),
+    // Account and key are stored together or not at all, which a transaction costs.
+    bar("users-register", "/api/register", "classic sign-up", 1, 5.0),
+    bar("users-login", "/api/v1/users/login", "login", 2, 1.0),
+    bar("users-login", "/api/v1/users/login", "wrong password", 1, 0.0),
+    bar("users-login", "/api/login", "classic login", 2, 1.0),
+    bar("users-login", "/api/login", "first classic login", 3, 2.0),
+    bar("users-login", "/api/token", "classic login", 2, 1.0),
+    bar("token-refresh", "/api/v1/token/refresh", "refresh", 1, 1.0),
+    bar("token-refresh", "/api/token/refresh", "classic refresh", 1, 0.0),
+    bar("users-logout", "/api/v1/users/logout", "logout", 1, 1.0),
     // The caller is checked and the index read at the same time: one round trip of two requests.
-    bar("users-list", "first page", 2, 0.0),
-    bar("users-balance", "balance", 1, 0.0),
-    bar("users-profile", "profile", 1, 0.0),
-    bar("chats-send", "chat", 2, 5.0),
-    bar("chats-list", "first page", 1, 0.0),
+    bar("users-list", "/api/v1/users/all", "first page", 2, 0.0),
+    bar("users-balance", "/api/v1/users/token-balance", "balance", 1, 0.0),
+    bar("users-balance", "/api/token-balance", "with a key", 1, 0.0),
+    bar("users-profile", "/api/v1/users/me", "profile", 1, 0.0),
+    bar("users-password", "/api/v1/users/password", "new password", 2, 2.0),
+    bar("users-delete", "/api/v1/users/me", "no chats", 4, 5.0),
+    bar("chats-send", "/api/v1/chats", "chat", 2, 5.0),
+    bar("chats-send", "/api/chat", "with a key", 2, 5.0),
+    bar("chats-list", "/api/v1/chats", "first page", 1, 0.0),
+    bar("chats-list", "/api/chat", "with a key", 1, 0.0),
     // As above: the page and the caller, at the same time.
-    bar("chats-list", "later page", 2, 0.0),
-    bar("chats-get", "one chat", 1, 0.0),
-    bar("keys-list", "keys", 1, 0.0),
-    bar("system-health", "health", 0, 0.0),
+    bar("chats-list", "/api/v1/chats", "later page", 2, 0.0),
+    bar("chats-get", "/api/v1/chats/{id}", "one chat", 1, 0.0),
+    bar("admin-search", "/api/v1/admin/users", "first page", 2, 0.0),
+    bar("admin-user", "/api/v1/admin/users/{username}", "one user", 1, 0.0),
+    // The account with its place in the index, the caller's, the audit entry: in a transaction, each counts twice.
+    bar("admin-update", "/api/v1/admin/users/{username}", "new role", 2, 8.0),
+    bar("admin-update", "/api/v1/admin/users/{username}", "nothing new", 1, 0.0),
+    bar(
+        "admin-adjust",
+        "/api/v1/admin/users/{username}/tokens",
+        "adjustment",
+        2,
+        8.0,
+    ),
+    bar(
+        "admin-adjust",
+        "/api/v1/admin/users/{username}/tokens",
+        "with a key",
+        2,
+        10.0,
+    ),
+    bar(
+        "admin-chats",
+        "/api/v1/admin/users/{username}/chats",
+        "first page",
+        2,
+        0.0,
+    ),
+    bar(
+        "admin-ledger",
+        "/api/v1/admin/users/{username}/ledger",
+        "first page",
+        2,
+        0.0,
+    ),
+    bar("admin-audit", "/api/v1/admin/audit", "first page", 2, 0.0),
+    bar("keys-list", "/.well-known/jwks.json", "keys", 1, 0.0),
+    bar("system-health", "/api/v1/health", "health", 0, 0.0),
 ];
 
-/// The request of each row, by its place in the table.
-async fn perform(system: &System, endpoint: &str, what: &str, ada: &Account) {
-    let path = |index: usize| {
-        shared::api::TABLE
-            .iter()
-            .find(|entry| entry.name == endpoint)
-            .unwrap()
-            .paths[index]
-    };
+/// Sends the request of a row. What it needs first is not counted.
+async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
     let credentials = |name: &str, password: &str| json!({"username": name, "password": password});
-    let request = match (endpoint, what) {
-        ("users-register", _) => Request::post(
-            path(0),
-            &credentials(&format!("new-{}", system.unique_number()), "correct horse battery"),
-        ),
-        ("users-login", "login") => Request::post(path(0), &credentials("bob", &ada.password)),
-        ("users-login", _) => Request::post(path(0), &credentials("bob", "not the password")),
-        ("token-refresh" | "users-logout", _) => {
-            let fresh = system.login("bob", &ada.password).await;
-            let request = Request::post(path(0), &json!({"refresh": fresh.refresh})).bearer(&fresh.access);
-            system.take_recorded();
-            request
+    let number = system.unique_number();
+    let path = bar.path.replace("{username}", "bob");
+    let mut caller = ada.clone();
+    let request = match (bar.endpoint, bar.what) {
+        ("users-register", _) => Request::post(&path, &credentials(&format!("new-{number}"), "correct horse battery")),
+        ("users-login", "wrong password") => Request::post(&path, &credentials("bob", "not the password")),
+        ("users-login", "first classic login") => {
+            let fresh = system.account(&format!("fresh-{number}")).await;
+            Request::post(&path, &credentials(&fresh.username, &fresh.password))
         }
-        ("chats-send", _) => Request::post(path(0), &json!({"message": "hello"})),
+        ("users-login", _) => Request::post(&path, &credentials("bob", &ada.password)),
+        ("token-refresh" | "users-logout", _) => {
+            caller = system.login("bob", &ada.password).await;
+            Request::post(&path, &json!({"refresh": caller.refresh}))
+        }
+        ("users-password", _) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            Request::post(&path, &json!({"old": caller.password, "new": "another horse battery"}))
+        }
+        ("users-delete", _) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            Request::with_body("DELETE", &path, &json!({"password": caller.password}))
+        }
+        ("chats-send", _) => Request::post(&path, &json!({"message": "hello"})),
         ("chats-list", "later page") => {
-            let first = Request::get(path(0)).query("limit", "1").bearer(&ada.access);
-            let cursor = system.send(first).await.text_of("next_cursor");
-            system.take_recorded();
-            Request::get(path(0)).query("cursor", &cursor)
+            let first = Request::get(&path).query("limit", "1").bearer(&ada.access);
+            Request::get(&path).query("cursor", &system.send(first).await.text_of("next_cursor"))
         }
         ("chats-get", _) => {
-            let first = Request::get(path(0).trim_end_matches("/{id}"))
-                .query("limit", "1")
-                .bearer(&ada.access);
+            let first = Request::get("/api/v1/chats").query("limit", "1").bearer(&ada.access);
             let first = system.send(first).await;
-            system.take_recorded();
-            let id = first.body["data"][0]["id"].as_str().unwrap();
-            Request::get(&path(0).replace("{id}", id))
+            Request::get(&path.replace("{id}", first.body["data"][0]["id"].as_str().unwrap()))
         }
-        _ => Request::get(path(0)),
+        ("admin-update", "nothing new") => Request::with_body("PATCH", &path, &json!({"active": true})),
+        ("admin-update", _) => {
+            let role = ["user", "staff"][usize::try_from(number % 2).unwrap()];
+            let other = Request::with_body("PATCH", &path, &json!({"role": role}));
+            system.send(other.bearer(&ada.access)).await.expect_status(200);
+            let role = if role == "user" { "staff" } else { "user" };
+            Request::with_body("PATCH", &path, &json!({"role": role}))
+        }
+        ("admin-adjust", what) => {
+            let request = Request::post(&path, &json!({"amount": 5, "reason": "a test"}));
+            match what {
+                "with a key" => request.header("Idempotency-Key", &format!("key-{number}")),
+                _ => request,
+            }
+        }
+        _ => Request::get(&path),
     };
-    let request = if matches!(endpoint, "users-logout") {
-        request
-    } else {
-        request.bearer(&ada.access)
+    let request = match bar.what {
+        "with a key" if bar.endpoint != "admin-adjust" => request.auth_key(key),
+        _ => request.bearer(&caller.access),
     };
+    system.take_recorded();
     let reply = system.send(request).await;
     assert!(
-        reply.status < 300 || what == "wrong password",
-        "{endpoint}: {}",
+        reply.status < 300 || bar.what == "wrong password",
+        "{}: {}",
+        bar.endpoint,
         reply.text
     );
 }
@@ -100,19 +160,28 @@ async fn perform(system: &System, endpoint: &str, what: &str, ada: &Account) {
 async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
     let system = System::start().await;
     let ada = system.account("ada").await;
+    system.set_text(&ada, "role", "admin").await;
     system.account("bob").await;
+    let mut keys = Vec::new();
+    for name in ["bob", "ada"] {
+        let login = json!({"username": name, "password": ada.password});
+        let login = system
+            .send(Request::post("/api/login", &login))
+            .await
+            .expect_status(200);
+        keys.push(login.text_of("token"));
+    }
     for _ in 0..3 {
         system.chat(&ada, "hello").await.expect_status(200);
     }
     println!(
-        "\n{:<16} {:<16} {:>8} {:>11} {:>12}  operations",
+        "\n{:<16} {:<20} {:>8} {:>11} {:>12}  operations",
         "endpoint", "request", "requests", "read units", "write units"
     );
     for bar in &BARS {
         // Once to start the process, which loads keys and publishes its own; then warm.
-        perform(&system, bar.endpoint, bar.what, &ada).await;
-        system.take_recorded();
-        perform(&system, bar.endpoint, bar.what, &ada).await;
+        perform(&system, bar, &ada, &keys[1]).await;
+        perform(&system, bar, &ada, &keys[1]).await;
         let recorded = system.take_recorded();
         let units = |writes: bool| {
             recorded
@@ -123,7 +192,7 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
         };
         let operations: Vec<_> = recorded.iter().map(|one| one.operation.as_str()).collect();
         println!(
-            "{:<16} {:<16} {:>8} {:>11} {:>12}  {}",
+            "{:<16} {:<20} {:>8} {:>11} {:>12}  {}",
             bar.endpoint,
             bar.what,
             recorded.len(),
@@ -205,6 +274,12 @@ fn needs(recorded: &Recorded) -> BTreeSet<(String, String, String)> {
                 })
                 .collect()
         }
+        "BatchWriteItem" => {
+            let tables = request["RequestItems"].as_object().unwrap().values();
+            let writes = tables.flat_map(|table| table.as_array().unwrap());
+            let keys = writes.map(|write| key_of(&write["DeleteRequest"]["Key"]));
+            keys.map(|key| need("BatchWriteItem", key)).collect()
+        }
         "BatchGetItem" => {
             let tables = request["RequestItems"].as_object().unwrap().values();
             let keys = tables.flat_map(|table| table["Keys"].as_array().unwrap());
@@ -240,17 +315,26 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         .send(Request::post("/api/v1/users", &credentials))
         .await
         .expect_status(201);
+    let classic = json!({"username": "carol", "password": "correct horse battery"});
+    system
+        .send(Request::post("/api/register", &classic))
+        .await
+        .expect_status(201);
     keep(&mut done, "users-register");
     let ada = system.login("ada", "correct horse battery").await;
     let spare = system.login("ada", "correct horse battery").await;
-    keep(&mut done, "users-login");
-    system
-        .send(Request::post(
-            "/api/v1/token/refresh",
-            &json!({"refresh": spare.refresh}),
-        ))
+    let login = system
+        .send(Request::post("/api/login", &credentials))
         .await
         .expect_status(200);
+    let key = login.text_of("token");
+    keep(&mut done, "users-login");
+    for path in ["/api/token/refresh", "/api/v1/token/refresh"] {
+        system
+            .send(Request::post(path, &json!({"refresh": spare.refresh})))
+            .await
+            .expect_status(200);
+    }
     keep(&mut done, "token-refresh");
     let log_out = |refresh: &str| Request::post("/api/v1/users/logout", &json!({"refresh": refresh}));
     system
@@ -300,6 +384,119 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         .await
         .expect_status(200);
     keep(&mut done, "users-list");
+    // With a key for the Token scheme each process asks once whose it is.
+    for name in ["users-list", "users-balance", "users-profile", "chats-list"] {
+        let entry = shared::api::TABLE.iter().find(|entry| entry.name == name).unwrap();
+        system
+            .send(Request::get(entry.paths[0]).auth_key(&key))
+            .await
+            .expect_status(200);
+        keep(&mut done, entry.name);
+    }
+    system
+        .send(Request::get(&format!("/api/v1/chats/{id}")).auth_key(&key))
+        .await
+        .expect_status(200);
+    keep(&mut done, "chats-get");
+    system
+        .send(Request::post("/api/v1/chats", &json!({"message": "fourth"})).auth_key(&key))
+        .await
+        .expect_status(200);
+    keep(&mut done, "chats-send");
+    system.send(log_out("rubbish").auth_key(&key)).await.expect_status(400);
+    keep(&mut done, "users-logout");
+
+    let root = system.account("root").await;
+    system.set_text(&root, "role", "admin").await;
+    let root_login = json!({"username": "root", "password": root.password});
+    let root_login = system
+        .send(Request::post("/api/login", &root_login))
+        .await
+        .expect_status(200);
+    let root_key = root_login.text_of("token");
+    system.leave_dead_hold(&ada, 100, -1).await;
+    system.take_recorded();
+    for example in protected(&About {
+        target: "ada",
+        ..About::caller(&root)
+    }) {
+        if example.entry.name.starts_with("admin-") {
+            system
+                .send(example.request().bearer(&root.access))
+                .await
+                .expect_status(200);
+            system
+                .send(example.request().auth_key(&root_key))
+                .await
+                .expect_status(200);
+            let own = example.path.replace("ada", "root");
+            if example.entry.name == "admin-adjust" {
+                let own = Request::with_body(example.method(), &own, example.body.as_ref().unwrap());
+                let own = own.header("Idempotency-Key", "k");
+                system.send(own.bearer(&root.access)).await.expect_status(200);
+            } else if own != example.path && example.body.is_none() {
+                system
+                    .send(Request::get(&own).bearer(&root.access))
+                    .await
+                    .expect_status(200);
+            }
+            keep(&mut done, example.entry.name);
+        }
+    }
+    // The only read by itself of an adjustment: what became of one whose every reply was lost.
+    system.lose(Lost::Reply, "TransactWriteItems", 9);
+    let lost = Request::post(
+        "/api/v1/admin/users/ada/tokens",
+        &json!({"amount": 5, "reason": "a test"}),
+    );
+    system.send(lost.bearer(&root.access)).await.expect_status(200);
+    keep(&mut done, "admin-adjust");
+    let same = Request::with_body("PATCH", "/api/v1/admin/users/root", &json!({"active": true}));
+    system.send(same.bearer(&root.access)).await.expect_status(200);
+    let refused = Request::with_body("PATCH", "/api/v1/admin/users/root", &json!({"active": false}));
+    system.send(refused.bearer(&root.access)).await.expect_status(409);
+    keep(&mut done, "admin-update");
+    for event in [
+        json!({"username": "boss"}),
+        json!({"username": "carol", "promote": true, "password": "another horse battery"}),
+    ] {
+        system.invoke_operator("admin-bootstrap", event).await.unwrap();
+    }
+    keep(&mut done, "admin-bootstrap");
+    let change = json!({"old": ada.password, "new": "another horse battery"});
+    system
+        .send(Request::post("/api/v1/users/password", &change).auth_key(&key))
+        .await
+        .expect_status(204);
+    keep(&mut done, "users-password");
+    let again = system.login("ada", "another horse battery").await;
+    let again = Account {
+        password: "another horse battery".into(),
+        ..again
+    };
+    system.take_recorded();
+    let change = json!({"old": again.password, "new": "yet another battery"});
+    system
+        .send(Request::post("/api/v1/users/password", &change).bearer(&again.access))
+        .await
+        .expect_status(204);
+    keep(&mut done, "users-password");
+    let credentials = json!({"username": "ada", "password": "yet another battery"});
+    let login = system
+        .send(Request::post("/api/login", &credentials))
+        .await
+        .expect_status(200);
+    system.take_recorded();
+    let end = json!({"password": "yet another battery"});
+    let end = Request::with_body("DELETE", "/api/v1/users/me", &end).auth_key(&login.text_of("token"));
+    system.send(end).await.expect_status(204);
+    keep(&mut done, "users-delete");
+    let bob = system.account("bob").await;
+    system.take_recorded();
+    let end = json!({"password": bob.password});
+    let end = Request::with_body("DELETE", "/api/v1/users/me", &end).bearer(&bob.access);
+    system.send(end).await.expect_status(204);
+    keep(&mut done, "users-delete");
     system
         .send(Request::get("/.well-known/jwks.json"))
         .await

@@ -1,12 +1,14 @@
 //! What the tests stand on.
 
 mod binaries;
+mod examples;
 mod forge;
 mod recorder;
 mod reply;
 mod runtime;
 mod system;
 
+pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
 pub use recorder::{Lost, Recorded};
 pub use reply::Reply;

@@ -44,7 +44,7 @@ impl Recorded {
     pub fn is_write(&self) -> bool {
         matches!(
             self.operation.as_str(),
-            "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems"
+            "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems" | "BatchWriteItem"
         )
     }
 }
@@ -64,6 +64,8 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What goes wrong with the next requests of one operation.
 struct Fault {
     operation: String,
+    /// How many requests go through first.
+    after: usize,
     times: usize,
     lost: Lost,
     /// What happens before the client learns that anything went wrong.
@@ -105,10 +107,16 @@ impl Recorder {
     /// Loses the next `times` requests of an operation, or the replies to them. The client sees a 500, as it does when DynamoDB's
     /// front end loses its storage node, and nothing in it tells the two apart.
     pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
+        self.lose_after(operation, 0, lost, times);
+    }
+
+    /// As [`Recorder::lose`], after as many requests have gone through.
+    pub fn lose_after(&self, operation: &str, after: usize, lost: Lost, times: usize) {
         let operation = operation.to_owned();
         let then = None;
         self.faults.lock().unwrap().push(Fault {
             operation,
+            after,
             times,
             lost,
             then,
@@ -120,10 +128,16 @@ impl Recorder {
         let (operation, then): (_, Option<Task>) = (operation.to_owned(), Some(Box::pin(then)));
         self.faults.lock().unwrap().push(Fault {
             operation,
+            after: 0,
             times: 1,
             lost: Lost::Reply,
             then,
         });
+    }
+
+    /// Loses nothing more.
+    pub fn stop_losing(&self) {
+        self.faults.lock().unwrap().clear();
     }
 
     /// Whether everything that was to be lost has been.
@@ -136,6 +150,10 @@ impl Recorder {
         let fault = faults
             .iter_mut()
             .find(|fault| fault.operation == operation && fault.times > 0)?;
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
         fault.times -= 1;
         Some((fault.lost, fault.then.take()))
     }

@@ -98,7 +98,11 @@ impl Request {
     }
 
     pub fn post(path: &str, body: &Value) -> Self {
-        Self::new("POST", path)
+        Self::with_body("POST", path, body)
+    }
+
+    pub fn with_body(method: &str, path: &str, body: &Value) -> Self {
+        Self::new(method, path)
             .raw_body(&body.to_string())
             .header("Content-Type", "application/json")
     }
@@ -111,6 +115,11 @@ impl Request {
 
     pub fn bearer(self, access: &str) -> Self {
         self.header("Authorization", &format!("Bearer {access}"))
+    }
+
+    /// Authenticates as clients of Django REST framework do.
+    pub fn auth_key(self, key: &str) -> Self {
+        self.header("Authorization", &format!("Token {key}"))
     }
 
     pub fn query(mut self, name: &str, value: &str) -> Self {
@@ -295,6 +304,19 @@ impl System {
         }
     }
 
+    /// Invokes a function that no route leads to: its response, or the text of its error.
+    pub async fn invoke_operator(&self, binary: &str, event: Value) -> Result<Value, String> {
+        if self.processes.lock().unwrap().get(binary).is_none() {
+            self.spawn(binary);
+        }
+        let answered = self.runtime.invoke(binary, event.to_string());
+        match tokio::time::timeout(Duration::from_secs(60), answered).await {
+            Ok(Ok(Answer::Response(response))) => Ok(serde_json::from_slice(&response).unwrap()),
+            Ok(Ok(Answer::Error(error))) => Err(String::from_utf8_lossy(&error).into_owned()),
+            other => panic!("{binary} gave no answer ({other:?}); it said: {:#?}", self.logs()),
+        }
+    }
+
     async fn all_dead(&self, binary: &str) {
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -421,6 +443,16 @@ impl System {
         self.recorder.lose(lost, operation, times);
     }
 
+    /// As [`System::lose`], after as many requests have gone through.
+    pub fn lose_after(&self, operation: &str, after: usize, lost: Lost, times: usize) {
+        self.recorder.lose_after(operation, after, lost, times);
+    }
+
+    /// Loses nothing more.
+    pub fn stop_losing(&self) {
+        self.recorder.stop_losing();
+    }
+
     /// What went to the engine since it was last asked.
     pub fn take_recorded(&self) -> Vec<Recorded> {
         self.recorder.take()
@@ -499,7 +531,7 @@ impl System {
         panic!("{username} never had {count} holds");
     }
 
-    /// Checks from the outside, by reading the table: balance + Σ holds + Σ chat costs = what was granted.
+    /// Checks from the outside, by reading the table: balance + Σ holds + Σ chat costs = Σ ledger.
     pub async fn check_ledger(&self, username: &str) {
         let items = self.items(username).await;
         let number = |value: &AttributeValue| value.as_n().unwrap().parse::<u64>().unwrap();
@@ -517,11 +549,17 @@ impl System {
             .iter()
             .filter(|item| item["sk"].as_s().unwrap().starts_with("TURN#"));
         let spent: u64 = chats.map(|chat| number(&chat["cost"])).sum();
+        let entries = items
+            .iter()
+            .filter(|item| item["sk"].as_s().unwrap().starts_with("LEDGER#"));
+        let adjusted: i64 = entries
+            .map(|entry| entry["amount"].as_n().unwrap().parse::<i64>().unwrap())
+            .sum();
         let (balance, granted) = (number(&user["balance"]), number(&user["signup_grant"]));
         assert_eq!(
-            balance + holds + spent,
-            granted,
-            "balance {balance} + holds {holds} + spent {spent}"
+            i64::try_from(balance + holds + spent).unwrap(),
+            i64::try_from(granted).unwrap() + adjusted,
+            "balance {balance} + holds {holds} + spent {spent} = granted {granted} + adjusted {adjusted}"
         );
     }
 }
@@ -560,6 +598,11 @@ impl System {
             .send()
             .await
             .unwrap();
+    }
+
+    /// As [`System::set`], with a text.
+    pub async fn set_text(&self, account: &Account, attribute: &str, text: &str) {
+        self.set(account, attribute, AttributeValue::S(text.into())).await;
     }
 
     /// Makes a session's last refresh look older.

@@ -1,0 +1,97 @@
+use serde_json::{Value, json};
+use shared::api::{AccessKind, Entry, TABLE};
+
+use super::{Account, Request};
+
+/// One route of one endpoint, with a request that is right but for its credentials. What attacks every endpoint is driven from these, so
+/// that a new endpoint cannot be forgotten.
+#[derive(Debug, Clone)]
+pub struct Example {
+    pub entry: &'static Entry,
+    pub path: String,
+    pub body: Option<Value>,
+}
+
+/// What the requests are about.
+#[derive(Debug, Clone)]
+pub struct About<'a> {
+    /// Who calls, or whom the request logs in.
+    pub caller: &'a Account,
+    /// Whom an admin's request is about.
+    pub target: &'a str,
+    /// A chat of the caller.
+    pub chat: &'a str,
+}
+
+impl<'a> About<'a> {
+    /// Requests about the caller alone.
+    pub fn caller(caller: &'a Account) -> Self {
+        Self {
+            caller,
+            target: &caller.username,
+            chat: "01JGXQ0000000000000000000A",
+        }
+    }
+}
+
+impl Example {
+    pub fn method(&self) -> &'static str {
+        self.entry.method.as_str()
+    }
+
+    pub fn request(&self) -> Request {
+        match &self.body {
+            Some(body) => Request::with_body(self.method(), &self.path, body),
+            None => Request::new(self.method(), &self.path),
+        }
+    }
+
+    /// The member of its body that must be there and is a text, if it has one.
+    pub fn text_members(&self) -> Vec<String> {
+        let members = self.body.as_ref().and_then(Value::as_object);
+        let members = members.into_iter().flatten();
+        members
+            .filter(|(_, value)| value.is_string())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}
+
+/// A request for every route of the endpoint table.
+pub fn examples(about: &About<'_>) -> Vec<Example> {
+    let of = |entry: &'static Entry| {
+        let example = move |path: &&str| Example {
+            entry,
+            path: path.replace("{id}", about.chat).replace("{username}", about.target),
+            body: body(entry, about),
+        };
+        entry.paths.iter().map(example)
+    };
+    TABLE.iter().flat_map(of).collect()
+}
+
+/// As [`examples`], only of the endpoints that want credentials.
+pub fn protected(about: &About<'_>) -> Vec<Example> {
+    let mut all = examples(about);
+    all.retain(|example| example.entry.access != AccessKind::Public);
+    all
+}
+
+fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
+    let caller = about.caller;
+    let body = match entry.name {
+        "users-register" => json!({"username": "somebody", "password": "correct horse battery"}),
+        "users-login" => json!({"username": caller.username, "password": caller.password}),
+        "token-refresh" | "users-logout" => json!({"refresh": caller.refresh}),
+        "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
+        "users-delete" => json!({"password": caller.password}),
+        "chats-send" => json!({"message": "hello"}),
+        "admin-update" => json!({"role": "staff", "reason": "a test"}),
+        "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
+        name => {
+            assert!(!entry.reads_body, "say here what {name} reads");
+            return None;
+        }
+    };
+    Some(body)
+}
