@@ -96,6 +96,13 @@ async fn serve(options: &Options, root: &Path, data: &Path) -> Result<(), BoxErr
         .await
         .map_err(|error| error.into_service_error())?;
     if tables.table_names().iter().any(|name| name == TABLE) {
+        if !template.describes_table(&client, TABLE).await? {
+            return Err(format!(
+                "the table in {} was made by another version, with other indexes; move that file away or choose another --data",
+                file.display()
+            )
+            .into());
+        }
         eprintln!("table: {}", file.display());
     } else {
         template.create_table(&client, TABLE).await?;
@@ -112,7 +119,7 @@ async fn serve(options: &Options, root: &Path, data: &Path) -> Result<(), BoxErr
     gateway::wait_for(&mut gateway, || gateway::listens(options.port)).await?;
     let functions = functions::start(&template, options, &engine.url(), &seed)?;
     gateway::wait_for(&mut gateway, || gateway::is_healthy(options.port)).await?;
-    announce(options.port, &engine.url());
+    announce(options.port, &engine.url(), &cargo_lambda);
     tokio::select! {
         status = gateway.wait() => Err(format!("cargo lambda watch ended: {}", status?).into()),
         result = functions.supervise() => result,
@@ -120,11 +127,14 @@ async fn serve(options: &Options, root: &Path, data: &Path) -> Result<(), BoxErr
 }
 
 /// What a person needs now.
-fn announce(port: u16, dynamodb: &str) {
+fn announce(port: u16, dynamodb: &str, cargo_lambda: &Path) {
     let base = format!("http://127.0.0.1:{port}");
     eprintln!(
         "\nready: {base}/api/v1/\n  DynamoDB: {dynamodb} (table {TABLE})\n\n\
          try:\n  curl -X POST {base}/api/v1/users -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"username\": \"ada\", \"password\": \"correct horse battery\"}}'\n\nCtrl-C stops everything."
+         -d '{{\"username\": \"ada\", \"password\": \"correct horse battery\"}}'\n\n\
+         make an admin:\n  {} lambda invoke admin-bootstrap -A 127.0.0.1 -P {port} --data-ascii '{{\"username\": \"root\"}}'\n\n\
+         Ctrl-C stops everything.",
+        cargo_lambda.display()
     );
 }

@@ -160,6 +160,28 @@ impl Template {
         }
     }
 
+    /// Whether the table `name` has the indexes that the template says.
+    ///
+    /// # Errors
+    /// If the engine cannot be asked.
+    pub async fn describes_table(&self, client: &Client, name: &str) -> Result<bool, BoxError> {
+        let described = client.describe_table().table_name(name).send().await;
+        let table = described.map_err(|error| error.into_service_error())?.table;
+        let found = table.as_ref().map(|table| table.global_secondary_indexes());
+        let mut found: Vec<_> = found
+            .into_iter()
+            .flatten()
+            .filter_map(|index| index.index_name())
+            .collect();
+        let indexes = &self.root["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"];
+        let mut wanted: Vec<_> = elements(indexes)
+            .filter_map(|index| index["IndexName"].as_str())
+            .collect();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        Ok(found == wanted)
+    }
+
     /// Creates the template's table under `name`.
     ///
     /// # Errors
