@@ -6,8 +6,8 @@ use crate::{
     auth::{self, Checked},
     config::AccountConfig,
     domain::{
-        Caller, Cursor, Email, Invalid, Listing, NewPassword, PageSize, Password, PasswordHash, Role, Timestamp,
-        TokenVersion, User, UserId, Username,
+        Caller, Cursor, Email, Invalid, Listing, Network, NewPassword, PageSize, Password, PasswordHash, Role,
+        Timestamp, TokenVersion, User, UserId, Username,
     },
     error::Error,
     store::{FoundUser, Page, Store},
@@ -41,8 +41,18 @@ pub struct Credentials {
 pub struct Authenticated {
     /// The user.
     pub user: User,
+    /// Under which name and from where, for what a success undoes.
+    pub(crate) attempt: Attempt,
     /// A hash to store in place of the old one, which was made with weaker parameters.
     pub rehash: Option<PasswordHash>,
+}
+
+/// A login that counts as failed until it has succeeded.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// What every spelling of the name shares, or what was typed if that can be no name.
+    pub(crate) name: String,
+    pub(crate) network: Network,
 }
 
 /// One page of the active users.
@@ -87,6 +97,7 @@ impl Registrar {
             holds: BTreeMap::new(),
             auth_key: None,
             deleting: false,
+            paced_until: None,
             created_at: now,
         })
     }
@@ -135,20 +146,39 @@ impl Accounts {
         Self { store }
     }
 
-    /// The user with these credentials.
+    /// The user with these credentials. Counts as a failure until a session is opened with it.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], after the same work and with the same words for an unknown name, a wrong password and an inactive
-    /// account.
-    pub async fn authenticate(&self, credentials: Credentials) -> Result<Authenticated, Error> {
-        let user = match Username::parse(&credentials.username) {
-            Ok(username) => self.store.find_user(&username.key()).await?,
-            Err(_nobody_has_this_name) => None,
+    /// account; [`Error::Paced`] after too many failures with this name from this network, known or not.
+    pub async fn authenticate(
+        &self,
+        credentials: Credentials,
+        network: Network,
+        now: Timestamp,
+    ) -> Result<Authenticated, Error> {
+        let key = Username::parse(&credentials.username)
+            .ok()
+            .map(|username| username.key());
+        let attempt = Attempt {
+            name: key.as_ref().map_or(credentials.username, |key| key.as_str().to_owned()),
+            network,
         };
+        let find = async {
+            match &key {
+                Some(key) => self.store.find_user(key).await,
+                None => Ok(None),
+            }
+        };
+        // Counted before the password is looked at: of many guesses at once each counts.
+        let count = self.store.count_failure(&attempt.name, &attempt.network, now);
+        let (user, counted) = tokio::join!(find, count);
+        counted?;
+        let user = user?;
         let stored = user.as_ref().map(|user| &user.password_hash);
         let checked = auth::check_password(&credentials.password, stored).await?;
         match (user, checked) {
-            (Some(user), Checked::Right { rehash }) if user.active => Ok(Authenticated { user, rehash }),
+            (Some(user), Checked::Right { rehash }) if user.active => Ok(Authenticated { user, attempt, rehash }),
             _ => Err(Error::InvalidCredentials),
         }
     }

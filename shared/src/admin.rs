@@ -9,11 +9,11 @@ use crate::{
     config::AccountConfig,
     domain::{
         Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Fingerprint, IdempotencyKey, Invalid,
-        LedgerEntry, Listing, NamePrefix, NewPassword, PageSize, Password, Reason, Role, StaffCaller, Timestamp, User,
-        UserKey, Username, id::random,
+        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, Reason, Role, StaffCaller, Timestamp,
+        User, UserKey, Username, id::random,
     },
     error::Error,
-    store::{AdjustmentOnce, FoundUser, Page, Store, UserPatch},
+    store::{FoundUser, Page, Store, UserPatch},
 };
 
 /// One page of a search for users.
@@ -203,7 +203,7 @@ impl Administration {
         key: Option<IdempotencyKey>,
         now: Timestamp,
     ) -> Result<Adjusted, Error> {
-        let once = key.map(|key| AdjustmentOnce {
+        let once = key.map(|key| Once {
             key,
             fingerprint: Fingerprint::of(&["adjust", user.as_str(), &amount.get().to_string(), reason.as_str()]),
         });

@@ -9,9 +9,9 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{AttemptId, Caller, Chat, Hold, HoldId, Timestamp, UserKey},
+    domain::{AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Timestamp, UserKey},
     error::Error,
-    store::{PlacedHold, Settled, Store},
+    store::{Answered, PlacedHold, Settled, Store, Terms},
 };
 
 /// Charges callers for what they get.
@@ -27,20 +27,26 @@ impl Billing {
         Self { store, config }
     }
 
-    /// Takes the price of one message off the caller's balance and holds it.
+    /// Takes the price of one message off the caller's balance and holds it. All calls under one idempotency key share one hold.
     ///
     /// # Errors
-    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], or a caller whose claims no longer hold; nothing is held then.
-    pub async fn hold(&self, caller: &Caller, now: Timestamp) -> Result<PlacedHold, Error> {
+    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], [`Error::Paced`]; [`Error::IdempotencyInProgress`] or
+    /// [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
+    /// held then.
+    pub async fn hold(&self, caller: &Caller, once: Option<&Once>, now: Timestamp) -> Result<PlacedHold, Error> {
         let hold = Hold {
             cost: self.config.message_cost,
             attempt: AttemptId::random(),
             placed_at: now,
             lease_until: now.plus(self.config.hold_lease),
+            fingerprint: once.map(|once| once.fingerprint.clone()),
         };
-        let id = HoldId::random();
-        let max_open = self.config.max_open_holds;
-        let placed = match self.store.place_hold(caller, &id, &hold, max_open, now).await {
+        let id = once.map_or_else(HoldId::random, |once| HoldId::of_key(&once.key));
+        let terms = Terms {
+            max_open: self.config.max_open_holds,
+            pace: self.config.pace,
+        };
+        let placed = match self.store.place_hold(caller, &id, &hold, terms, now).await {
             Ok(placed) => placed,
             Err(Error::Busy(source)) => {
                 // It may have been placed after all. Without this the tokens would be gone until the lease runs out.
@@ -62,14 +68,23 @@ impl Billing {
         }
     }
 
-    /// Makes the hold the charge for `chat` and stores the chat, both or neither.
+    /// Makes the hold the charge for `chat` and stores the chat, both or neither. If a call under the same idempotency key was settled before,
+    /// the hold goes back, and this is the chat that was stored then.
     ///
     /// # Errors
     /// [`Error::HoldLost`] or [`Error::Busy`]: nothing was charged. [`Error::OutcomeUnknown`]: nobody can say; what is not in the history
     /// was not charged, and comes back when the lease runs out.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat) -> Result<(), Error> {
-        let error = match self.store.settle(placed, chat).await {
-            Settled::Yes => return Ok(()),
+    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Result<Option<ChatId>, Error> {
+        let error = match self.store.settle(placed, chat, once).await {
+            Settled::Yes => return Ok(None),
+            Settled::AnsweredBefore(answered) => {
+                self.release(placed).await;
+                return match answered {
+                    Answered::Chat(before) => Ok(Some(before)),
+                    // The fingerprints of chats and adjustments differ.
+                    Answered::Adjustment(_) => Err(Error::IdempotencyMismatch),
+                };
+            }
             Settled::HoldLost => Error::HoldLost,
             Settled::Unknown(error) => {
                 // The transaction may or may not have gone through. A release decides it: only an unsettled hold can be released, and a
@@ -86,12 +101,25 @@ impl Billing {
         };
         // The hold is gone: settled, or given back.
         match self.store.chat_exists(&placed.user.key(), chat.id).await {
-            Ok(true) => Ok(()),
+            Ok(true) => Ok(None),
             Ok(false) => Err(error),
             Err(read_error) => {
                 tracing::error!(error = ?read_error, chat = %chat.id, "nobody knows whether this was settled");
                 Err(Error::OutcomeUnknown)
             }
+        }
+    }
+
+    /// The chat that was answered and charged before under this key.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyMismatch`]; if the table cannot be read.
+    pub async fn answered(&self, user: &UserKey, once: &Once, now: Timestamp) -> Result<Option<ChatId>, Error> {
+        match self.store.answered(user, once, now).await? {
+            Some(Answered::Chat(chat)) => Ok(Some(chat)),
+            // The fingerprints of chats and adjustments differ.
+            Some(Answered::Adjustment(_)) => Err(Error::IdempotencyMismatch),
+            None => Ok(None),
         }
     }
 

@@ -3,10 +3,13 @@
 use crate::{
     billing::Billing,
     config::MessageConfig,
-    domain::{Amount, Caller, Chat, ChatId, Cursor, Listing, Message, PageSize, Timestamp, UserId, Username},
+    domain::{
+        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, IdempotencyKey, Listing, Message, Once, PageSize, Timestamp,
+        User, UserId, Username,
+    },
     error::Error,
     model::Model,
-    store::{Page, Store},
+    store::{Page, PlacedHold, Store},
 };
 
 /// A message that was answered and paid for.
@@ -20,6 +23,8 @@ pub struct Sent {
     pub chat: Chat,
     /// The balance after the charge.
     pub balance: Amount,
+    /// Whether this had been answered before, under the same idempotency key.
+    pub replayed: bool,
 }
 
 /// One page of a history.
@@ -38,28 +43,82 @@ pub struct ChatPage {
 /// Asks the model for callers who can pay.
 #[derive(Debug)]
 pub struct Conversation {
+    store: Store,
     billing: Billing,
     model: Model,
     messages: MessageConfig,
 }
 
 impl Conversation {
-    /// Talks to `model`, charging through `billing`.
-    pub fn new(billing: Billing, model: Model, messages: MessageConfig) -> Self {
+    /// Talks to `model`, charging through `billing`, which has the same `store`.
+    pub fn new(store: Store, billing: Billing, model: Model, messages: MessageConfig) -> Self {
         Self {
+            store,
             billing,
             model,
             messages,
         }
     }
 
-    /// Answers a message, for its price.
+    /// Answers a message, for its price; under an idempotency key once, however often it is asked for.
     ///
     /// # Errors
     /// The caller cannot pay, or the model or the table fails: nothing is charged.
-    pub async fn send(&self, caller: &Caller, message: Message, now: Timestamp) -> Result<Sent, Error> {
+    pub async fn send(
+        &self,
+        caller: &Caller,
+        message: Message,
+        key: Option<IdempotencyKey>,
+        now: Timestamp,
+    ) -> Result<Sent, Error> {
         message.check_length(self.messages.max_chars)?;
-        let placed = self.billing.hold(caller, now).await?;
+        let Some(key) = key else {
+            let placed = self.billing.hold(caller, None, now).await?;
+            return self.answer(caller, placed, message, None, now).await;
+        };
+        let once = Once {
+            key,
+            fingerprint: Fingerprint::of(&["chat", message.as_str()]),
+        };
+        // At the same time: whatever the look misses because it comes a moment too early, the settlement's own condition finds.
+        let (placed, answered) = tokio::join!(
+            self.billing.hold(caller, Some(&once), now),
+            self.billing.answered(&caller.user, &once, now)
+        );
+        match (placed, answered) {
+            (Ok(placed), Ok(None)) => self.answer(caller, placed, message, Some(&once), now).await,
+            (Ok(placed), Ok(Some(before))) => {
+                self.billing.release(&placed).await;
+                self.replay(caller, before).await
+            }
+            (Ok(placed), Err(error)) => {
+                self.billing.release(&placed).await;
+                Err(error)
+            }
+            // The account may be empty by now, or too busy for another message: what was paid for is told all the same. Whether the
+            // caller may hear it is checked once more.
+            (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
+            (Err(error), Ok(None)) => Err(error),
+            (Err(error), Err(mismatch)) => Err(match error {
+                // Only who may call at all hears of the key.
+                Error::InsufficientTokens
+                | Error::TooManyInFlight
+                | Error::Paced(_)
+                | Error::IdempotencyInProgress
+                | Error::IdempotencyMismatch => mismatch,
+                other => other,
+            }),
+        }
+    }
+
+    async fn answer(
+        &self,
+        caller: &Caller,
+        placed: PlacedHold,
+        message: Message,
+        once: Option<&Once>,
+        now: Timestamp,
+    ) -> Result<Sent, Error> {
         let answer = match self.model.answer(&message).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -76,13 +135,28 @@ impl Conversation {
             balance_after: placed.user.balance,
             created_at: now,
         };
-        self.billing.settle(&placed, &chat).await?;
-        Ok(Sent {
-            user: placed.user.id,
-            username: placed.user.username,
-            balance: placed.user.balance,
+        match self.billing.settle(&placed, &chat, once).await? {
+            Some(before) => self.replay(caller, before).await,
+            None => Ok(Sent::new(placed.user, chat, false)),
+        }
+    }
+
+    /// The stored answer once more.
+    async fn replay(&self, caller: &Caller, id: ChatId) -> Result<Sent, Error> {
+        let (user, chat) = self.store.read_chat(caller, id).await?;
+        Ok(Sent::new(user, chat, true))
+    }
+}
+
+impl Sent {
+    fn new(user: User, chat: Chat, replayed: bool) -> Self {
+        Self {
+            user: user.id,
+            username: user.username,
+            balance: chat.balance_after,
             chat,
-        })
+            replayed,
+        }
     }
 }
 
@@ -158,6 +232,6 @@ impl History {
     /// # Errors
     /// [`Error::ChatNotFound`], also for other people's.
     pub async fn one(&self, caller: &Caller, id: ChatId) -> Result<Chat, Error> {
-        self.store.read_chat(caller, id).await
+        self.store.read_chat(caller, id).await.map(|(_, chat)| chat)
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::domain::{Amount, Message, Password, PasswordPolicy};
+use crate::domain::{Amount, Message, Password, PasswordPolicy, Rate};
 
 /// A variable that is missing or cannot be used.
 #[derive(Debug)]
@@ -171,6 +171,9 @@ pub struct BillingConfig {
     pub hold_lease: Duration,
     /// `MAX_OPEN_HOLDS`, default 64: how many messages of one user may be in flight.
     pub max_open_holds: u16,
+    /// `CHATS_PER_MINUTE`, default 60, and `CHAT_BURST`, default 100: how many messages one user may send, and how many of them at once; 0
+    /// for no limit.
+    pub pace: Option<Rate>,
 }
 
 impl BillingConfig {
@@ -183,8 +186,62 @@ impl BillingConfig {
             message_cost: amount("MESSAGE_COST_TOKENS", 100)?,
             hold_lease: Duration::from_secs(in_range("HOLD_LEASE_SECONDS", 60, 1..=3_600)?),
             max_open_holds: in_range("MAX_OPEN_HOLDS", 64, 1..=1_000)?,
+            pace: rate(("CHATS_PER_MINUTE", 60), ("CHAT_BURST", 100))?,
         })
     }
+}
+
+/// How fast the clients of one network may do what needs no account, and how many of that a process lets through before it asks the table.
+#[derive(Debug, Clone)]
+pub struct PacingConfig {
+    /// The pace; none for no limit.
+    pub pace: Option<Rate>,
+    /// How many of each network a process lets through in a minute by itself.
+    pub free_per_minute: u32,
+}
+
+impl PacingConfig {
+    /// `SIGNUPS_PER_MINUTE`, default 10, and `SIGNUP_BURST`, default 60.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn of_signups() -> Result<Self, ConfigError> {
+        Ok(Self {
+            pace: rate(("SIGNUPS_PER_MINUTE", 10), ("SIGNUP_BURST", 60))?,
+            free_per_minute: 3,
+        })
+    }
+
+    /// `LOGINS_PER_MINUTE`, default 60, and `LOGIN_BURST`, default 200. Failures with one name are slowed down much earlier.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn of_logins() -> Result<Self, ConfigError> {
+        Ok(Self {
+            pace: rate(("LOGINS_PER_MINUTE", 60), ("LOGIN_BURST", 200))?,
+            free_per_minute: 10,
+        })
+    }
+
+    /// `REFRESHES_PER_MINUTE`, default 300, and `REFRESH_BURST`, default 600.
+    ///
+    /// # Errors
+    /// Names the variable that is unusable.
+    pub fn of_refreshes() -> Result<Self, ConfigError> {
+        Ok(Self {
+            pace: rate(("REFRESHES_PER_MINUTE", 300), ("REFRESH_BURST", 600))?,
+            free_per_minute: 30,
+        })
+    }
+}
+
+fn rate(
+    (per_minute, default_per_minute): (&'static str, u32),
+    (burst, default_burst): (&'static str, u32),
+) -> Result<Option<Rate>, ConfigError> {
+    // At most one a millisecond, the unit of time here.
+    let per_minute = in_range(per_minute, default_per_minute, 0..=60_000)?;
+    Ok(Rate::new(per_minute, in_range(burst, default_burst, 0..=100_000)?))
 }
 
 /// What a message may be.

@@ -57,6 +57,10 @@ pub enum Error {
     DeletionContinues,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
+    /// The first request with this idempotency key is still being answered.
+    IdempotencyInProgress,
+    /// Too many of these came too fast; the next is looked at after this much time.
+    Paced(Duration),
     /// The balance does not cover the charge.
     InsufficientTokens,
     /// As many calls as one user may have in flight are in flight.
@@ -67,7 +71,7 @@ pub enum Error {
     ModelTimedOut,
     /// The answer came so late that its hold had been given back. Nothing was charged.
     HoldLost,
-    /// The answer may have been stored and charged, or not; the history tells.
+    /// It may have been done and charged, or not; the history and the ledger tell.
     OutcomeUnknown,
     /// The table could not take the request now. Nothing was charged; it can be sent again.
     Busy(Box<dyn StdError + Send + Sync>),
@@ -107,6 +111,8 @@ impl Error {
             Self::AdminAccount => "admin_account",
             Self::DeletionContinues => "deletion_continues",
             Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::IdempotencyInProgress => "idempotency_in_progress",
+            Self::Paced(_) => "too_many_requests",
             Self::InsufficientTokens => "insufficient_tokens",
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ModelFailed(_) => "model_failed",
@@ -147,13 +153,15 @@ impl Error {
             }
             Self::DeletionContinues => "The account is closed; send the request again to remove what is left of it",
             Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
+            Self::IdempotencyInProgress => "The request with this Idempotency-Key is still being answered",
+            Self::Paced(_) => "Too many requests; try again later",
             Self::InsufficientTokens => "Insufficient tokens",
             Self::TooManyInFlight => "Too many messages are being answered at once",
             Self::ModelFailed(reason) => return reason.clone(),
             Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
             Self::HoldLost => "The answer came too late; nothing was charged",
             Self::OutcomeUnknown => {
-                "The answer may or may not have been stored; look in the history before sending it again"
+                "It may or may not have been done; look before sending it again, or use an Idempotency-Key"
             }
             Self::Busy(_) => "The service is busy; try again",
             Self::Internal(_) => "An error occurred",
@@ -163,9 +171,12 @@ impl Error {
     /// How long a client should wait before it tries again, where that is known.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyInFlight | Self::HoldLost | Self::DeletionContinues | Self::Busy(_) => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Paced(wait) => Some(*wait),
+            Self::TooManyInFlight
+            | Self::IdempotencyInProgress
+            | Self::HoldLost
+            | Self::DeletionContinues
+            | Self::Busy(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

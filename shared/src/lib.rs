@@ -15,6 +15,7 @@ pub mod domain;
 pub mod error;
 pub mod lambda;
 pub mod model;
+pub mod pacing;
 pub mod sessions;
 pub mod store;
 

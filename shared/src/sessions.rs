@@ -247,7 +247,7 @@ impl Sessions {
     /// [`Error::InvalidCredentials`] if the account changed meanwhile so that the proof is worth nothing.
     pub async fn open(&self, authenticated: Authenticated, wants_key: bool, now: Timestamp) -> Result<Opened, Error> {
         self.publish(now).await?;
-        let Authenticated { user, rehash } = authenticated;
+        let Authenticated { user, attempt, rehash } = authenticated;
         let (id, state) = (SessionId::random(), self.generation(Generation::FIRST, now));
         let tokens = self.sign(user.id, &user.key(), &id, user.token_version, &state)?;
         let auth_key = wants_key.then(|| self.signer.auth_key(user.id, user.token_version));
@@ -266,7 +266,15 @@ impl Sessions {
             rehash: rehash.as_ref(),
             new_key: new_key.as_ref(),
         };
-        self.store.open_session(user, &opening, now, access_lifetime).await?;
+        let (opened, forgotten) = tokio::join!(
+            self.store.open_session(user, &opening, now, access_lifetime),
+            self.store.forget_failures(&attempt.name, &attempt.network)
+        );
+        opened?;
+        if let Err(error) = forgotten {
+            // It counts as one failure more than there was; the next success forgets them all.
+            tracing::warn!(?error, "failed logins could not be forgotten");
+        }
         Ok(Opened { tokens, auth_key })
     }
 

@@ -2,11 +2,10 @@
 
 use shared::{
     Error,
-    api::{self, Call, SignedIn},
+    api::{self, Call, SendRequest, SignedIn},
     billing::Billing,
     chats::{Conversation, Sent},
     config::{BillingConfig, MessageConfig, ModelConfig, TableConfig, TokenConfig},
-    domain::Message,
     lambda::{self, BoxError},
     model::Model,
     sessions::Authenticator,
@@ -32,8 +31,9 @@ async fn main() -> Result<(), BoxError> {
             let store = Store::connect(&TableConfig::from_env()?).await;
             let billing = Billing::new(store.clone(), BillingConfig::from_env()?);
             Ok(App {
-                authenticator: Authenticator::start(store, TokenConfig::from_env()?, now).await,
+                authenticator: Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await,
                 conversation: Conversation::new(
+                    store,
                     billing,
                     Model::new(&ModelConfig::from_env()?),
                     MessageConfig::from_env()?,
@@ -45,6 +45,12 @@ async fn main() -> Result<(), BoxError> {
     .await
 }
 
-async fn send(app: &App, call: Call<SignedIn, Message>) -> Result<Sent, Error> {
-    app.conversation.send(&call.caller, call.input, call.now).await
+async fn send(app: &App, call: Call<SignedIn, SendRequest>) -> Result<Sent, Error> {
+    let SendRequest {
+        message,
+        idempotency_key,
+    } = call.input;
+    app.conversation
+        .send(&call.caller, message, idempotency_key, call.now)
+        .await
 }

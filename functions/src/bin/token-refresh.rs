@@ -5,13 +5,15 @@ use shared::{
     Error,
     api::{self, Call, Public, RefreshRequest, Refreshed},
     auth::Signer,
-    config::{SigningConfig, TableConfig, TokenConfig},
+    config::{PacingConfig, SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
+    pacing::Gate,
     sessions::{Authenticator, Sessions},
     store::Store,
 };
 
 struct App {
+    gate: Gate,
     authenticator: Authenticator,
     sessions: Sessions,
 }
@@ -25,8 +27,9 @@ async fn main() -> Result<(), BoxError> {
             let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
             // Published before the keys are loaded, so that this function knows its own from the start.
             let sessions = Sessions::start(store.clone(), signer, now).await;
-            let authenticator = Authenticator::start(store, TokenConfig::from_env()?, now).await;
+            let authenticator = Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await;
             Ok(App {
+                gate: Gate::new(store, "REFRESH", PacingConfig::of_refreshes()?),
                 authenticator,
                 sessions,
             })
@@ -37,7 +40,9 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn refresh(app: &App, call: Call<Public, RefreshRequest>) -> Result<Refreshed, Error> {
+    // What is no refresh token is refused without the table, so it needs no pace.
     let grant = app.authenticator.refresh_grant(&call.input.refresh, call.now).await?;
+    app.gate.pass(&call.network, call.now).await?;
     if !call.input.rotates {
         let access = app.sessions.renew(&grant, call.now).await?;
         return Ok(Refreshed { access, refresh: None });

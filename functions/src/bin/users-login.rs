@@ -5,13 +5,15 @@ use shared::{
     accounts::Accounts,
     api::{self, Call, LoggedIn, LoginRequest, Public},
     auth::Signer,
-    config::{SigningConfig, TableConfig, TokenConfig},
+    config::{PacingConfig, SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
+    pacing::Gate,
     sessions::Sessions,
     store::Store,
 };
 
 struct App {
+    gate: Gate,
     accounts: Accounts,
     sessions: Sessions,
 }
@@ -24,6 +26,7 @@ async fn main() -> Result<(), BoxError> {
             let store = Store::connect(&TableConfig::from_env()?).await;
             let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
             Ok(App {
+                gate: Gate::new(store.clone(), "LOGIN", PacingConfig::of_logins()?),
                 accounts: Accounts::new(store.clone()),
                 sessions: Sessions::start(store, signer, now).await,
             })
@@ -34,8 +37,9 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn login(app: &App, call: Call<Public, LoginRequest>) -> Result<LoggedIn, Error> {
+    app.gate.pass(&call.network, call.now).await?;
     let LoginRequest { credentials, wants_key } = call.input;
-    let authenticated = app.accounts.authenticate(credentials).await?;
+    let authenticated = app.accounts.authenticate(credentials, call.network, call.now).await?;
     Ok(LoggedIn {
         username: authenticated.user.username.clone(),
         opened: app.sessions.open(authenticated, wants_key, call.now).await?,

@@ -5,13 +5,15 @@ use shared::{
     accounts::Registrar,
     api::{self, Call, Public, RegisterRequest, Registered},
     auth::Signer,
-    config::{AccountConfig, SigningConfig, TableConfig, TokenConfig},
+    config::{AccountConfig, PacingConfig, SigningConfig, TableConfig, TokenConfig},
     lambda::{self, BoxError},
+    pacing::Gate,
     sessions::Sessions,
     store::Store,
 };
 
 struct App {
+    gate: Gate,
     registrar: Registrar,
     sessions: Sessions,
 }
@@ -24,6 +26,7 @@ async fn main() -> Result<(), BoxError> {
             let store = Store::connect(&TableConfig::from_env()?).await;
             let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
             Ok(App {
+                gate: Gate::new(store.clone(), "SIGNUP", PacingConfig::of_signups()?),
                 registrar: Registrar::new(store.clone(), AccountConfig::from_env()?),
                 sessions: Sessions::start(store, signer, now).await,
             })
@@ -34,6 +37,7 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn register(app: &App, call: Call<Public, RegisterRequest>) -> Result<Registered, Error> {
+    app.gate.pass(&call.network, call.now).await?;
     let mut user = app.registrar.prepare(call.input.account, call.now).await?;
     let opened = if call.input.signs_in {
         Some(app.sessions.open_first(&mut user, call.now).await?)

@@ -3,12 +3,12 @@ use serde::{Deserialize, Serialize};
 use super::{ByFamily, Endpoint, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Wording};
 use crate::{
     chats::{ChatPage, Sent},
-    domain::{Amount, Chat, ChatId, Message, PageSize, Username},
+    domain::{Amount, Chat, ChatId, IdempotencyKey, Message, PageSize, Username},
     error::Error,
 };
 
 /// `POST /api/v1/chats`, `POST /api/chat`
-pub const SEND: Endpoint<SignedIn, Message, Sent> =
+pub const SEND: Endpoint<SignedIn, SendRequest, Sent> =
     Endpoint::new("chats-send", Method::Post, &["/api/v1/chats", "/api/chat"], 200).with_wordings(&[Wording {
         path: "/api/chat",
         // Two older systems share this path: the one with access tokens says 400, the one with keys says 402.
@@ -25,7 +25,16 @@ pub const LIST: Endpoint<SignedIn, ChatPageRequest, ChatPage> =
 pub const GET: Endpoint<SignedIn, ChatRequest, Chat> =
     Endpoint::new("chats-get", Method::Get, &["/api/v1/chats/{id}"], 200);
 
-impl Input for Message {
+/// A message to the model.
+#[derive(Debug)]
+pub struct SendRequest {
+    /// The message.
+    pub message: Message,
+    /// The key under which it is answered and charged once.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl Input for SendRequest {
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -33,8 +42,12 @@ impl Input for Message {
         struct Wire {
             message: Option<String>,
         }
+        let idempotency_key = parts.idempotency_key()?;
         let wire: Wire = parts.body()?;
-        Ok(Self::parse(wire.message.unwrap_or_default())?)
+        Ok(Self {
+            message: Message::parse(wire.message.unwrap_or_default())?,
+            idempotency_key,
+        })
     }
 }
 
@@ -91,6 +104,10 @@ pub struct ClassicSentBody {
 
 impl Outcome for Sent {
     type Body = ByFamily<SentBody, ClassicSentBody>;
+
+    fn headers(&self, _family: Family) -> Vec<(&'static str, String)> {
+        super::replayed(self.replayed)
+    }
 
     fn render(self, family: Family) -> Self::Body {
         match family {

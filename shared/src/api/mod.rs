@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::{AdminCaller, Caller, IdempotencyKey, StaffCaller, Timestamp},
+    domain::{AdminCaller, Caller, IdempotencyKey, Network, StaffCaller, Timestamp},
     error::Error,
 };
 
@@ -27,7 +27,7 @@ pub use admin::{
     LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
     UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
 };
-pub use chats::{ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND};
+pub use chats::{ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, SendRequest};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
@@ -126,6 +126,8 @@ pub struct Call<A: Access, I> {
     pub caller: A::Caller,
     /// What they want.
     pub input: I,
+    /// Where they call from.
+    pub network: Network,
     /// When the request came in.
     pub now: Timestamp,
 }

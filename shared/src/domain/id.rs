@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use ulid::Ulid;
 
-use super::{Timestamp, audit::AuditEntry, chat::Chat, ledger::LedgerEntry, user::User};
+use super::{Timestamp, audit::AuditEntry, chat::Chat, idempotency::IdempotencyKey, ledger::LedgerEntry, user::User};
 
 /// The id of one `T`: a ULID, 26 characters of Crockford base32 that sort by creation time (<https://github.com/ulid/spec>).
 /// Opaque to clients.
@@ -100,7 +100,7 @@ impl SessionId {
     }
 }
 
-/// The name of a hold within its user: random, so that no two calls ever share one.
+/// The name of a hold within its user: random, so that no two calls share one, or of an idempotency key, so that all calls under it do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HoldId(String);
@@ -109,6 +109,11 @@ impl HoldId {
     /// A name that no other hold of the user has.
     pub fn random() -> Self {
         Self(short_id(random()))
+    }
+
+    /// The name of the hold of every call under this key: 96 bits of the key's hash.
+    pub fn of_key(key: &IdempotencyKey) -> Self {
+        Self(key.as_str().chars().take(16).collect())
     }
 
     /// The name as text.

@@ -31,6 +31,15 @@ impl IdempotencyKey {
     }
 }
 
+/// A request that is to be carried out once.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// The client's name for it.
+    pub key: IdempotencyKey,
+    /// What it asks for.
+    pub fingerprint: Fingerprint,
+}
+
 /// What was asked for under a key, so that asking for something else under it is noticed: 128 bits of a hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, AttemptId, AuthKeyHash, Email, Generation, HoldId, Invalid, SessionId, Timestamp, TokenVersion, UserId,
-    UserKey, Username,
+    Amount, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, SessionId, Timestamp,
+    TokenVersion, UserId, UserKey, Username,
 };
 
 /// How many sessions a user may have open; one more login ends the one that would expire first.
@@ -96,6 +96,9 @@ pub struct Hold {
     /// From when on anybody who touches the user gives it back: its function is dead by then.
     #[serde(rename = "l")]
     pub lease_until: Timestamp,
+    /// What is asked for, if that is under an idempotency key.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// An account as it was read in one operation.
@@ -130,6 +133,9 @@ pub struct User {
     /// Whether the owner has deleted the account and its items are being removed. It is inactive then and stays so, and its name taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
+    /// Until when the messages sent so far keep the user busy at the allowed pace; the theoretical arrival time of [`super::Rate`].
+    #[serde(rename = "tat", default, skip_serializing_if = "Option::is_none")]
+    pub paced_until: Option<Timestamp>,
     /// When the account was opened.
     pub created_at: Timestamp,
 }
@@ -190,6 +196,7 @@ mod tests {
             holds: BTreeMap::new(),
             auth_key: None,
             deleting: false,
+            paced_until: None,
             created_at: Timestamp::from_millis(0),
         };
         (user, ids)

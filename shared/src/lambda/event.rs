@@ -29,6 +29,8 @@ pub struct Request {
     pub(super) body: Vec<u8>,
     /// The gateway's id of the request.
     pub(super) id: Option<String>,
+    /// Where it came from, by the gateway's own word.
+    pub(super) source: Option<String>,
 }
 
 /// The payload format of an event.
@@ -65,12 +67,23 @@ struct Event {
 struct Context {
     request_id: Option<String>,
     stage: Option<String>,
+    // Format 1.0.
+    identity: Option<Identity>,
+    // Format 2.0.
     http: Option<HttpContext>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    source_ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HttpContext {
     method: Option<String>,
+    source_ip: Option<String>,
 }
 
 impl Request {
@@ -78,7 +91,9 @@ impl Request {
     pub(super) fn decode(event: &RawValue) -> Result<Self, &'static str> {
         let event: Event = serde_json::from_str(event.get()).map_err(|_| "Event is not a gateway event")?;
         let context = event.request_context;
-        let (id, stage, http) = context.map_or((None, None, None), |c| (c.request_id, c.stage, c.http));
+        let (id, stage, http, identity) = context.map_or((None, None, None, None), |c| {
+            (c.request_id, c.stage, c.http, c.identity)
+        });
         let format = if event.raw_path.is_some() {
             Format::Http
         } else {
@@ -87,7 +102,11 @@ impl Request {
         let method = match format {
             Format::Rest => event.http_method,
             // `cargo lambda watch` also sends an `httpMethod`, which is always GET.
-            Format::Http => http.and_then(|http| http.method),
+            Format::Http => http.as_ref().and_then(|http| http.method.clone()),
+        };
+        let source = match format {
+            Format::Rest => identity.and_then(|identity| identity.source_ip),
+            Format::Http => http.and_then(|http| http.source_ip),
         };
         let path = event.raw_path.or(event.path);
         let (Some(method), Some(path)) = (method, path) else {
@@ -138,6 +157,7 @@ impl Request {
             headers,
             body,
             id: id.filter(|id| is_header_value(id)),
+            source,
         })
     }
 
@@ -224,14 +244,14 @@ mod tests {
             "queryStringParameters": {"limit": "2"},
             "multiValueQueryStringParameters": {"limit": ["1", "2"]},
             "body": null, "isBase64Encoded": false,
-            "requestContext": {"requestId": "r-1", "stage": "prod"},
+            "requestContext": {"requestId": "r-1", "stage": "prod", "identity": {"sourceIp": "198.51.100.7"}},
         }))
         .unwrap();
         let http = decode(&serde_json::json!({
             "version": "2.0", "httpMethod": "POST", "rawPath": "/prod/api/v1/chats/", "rawQueryString": "limit=1&limit=2",
             "headers": {"accept": "*/*", "authorization": "Bearer x"},
             "isBase64Encoded": false,
-            "requestContext": {"requestId": "r-1", "stage": "prod", "http": {"method": "get"}},
+            "requestContext": {"requestId": "r-1", "stage": "prod", "http": {"method": "get", "sourceIp": "198.51.100.7"}},
         }))
         .unwrap();
         for request in [rest, http] {
@@ -243,6 +263,7 @@ mod tests {
             );
             assert_eq!(request.headers("authorization"), ["Bearer x"]);
             assert_eq!(request.id.as_deref(), Some("r-1"));
+            assert_eq!(request.source.as_deref(), Some("198.51.100.7"));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
         self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
     },
     config::EdgeConfig,
-    domain::{AdminCaller, Caller, StaffCaller, Timestamp},
+    domain::{AdminCaller, Caller, Network, StaffCaller, Timestamp},
     error::Error,
     sessions::Authenticator,
     store::{self, Usage},
@@ -348,7 +348,13 @@ where
             idempotency_keys: request.headers("idempotency-key"),
             family,
         })?;
-        let outcome = (self.handler)(&self.app, Call { caller, input, now }).await?;
+        let call = Call {
+            caller,
+            input,
+            network: Network::of(request.source.as_deref()),
+            now,
+        };
+        let outcome = (self.handler)(&self.app, call).await?;
         let headers = outcome.headers(family);
         let body = match self.endpoint.success {
             NO_CONTENT => String::new(),

@@ -1,6 +1,6 @@
 //! Replies: the one place where outcomes and errors become statuses, headers and bodies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -119,7 +119,7 @@ impl Reply {
             reply = reply.with_header("allow", &methods.join(", "));
         }
         if let Some(wait) = error.retry_after() {
-            reply = reply.with_header("retry-after", &wait.as_secs().to_string());
+            reply = reply.with_header("retry-after", &whole_seconds(wait).to_string());
         }
         reply
     }
@@ -210,6 +210,11 @@ impl Reply {
     }
 }
 
+/// Rounded up, and at least one: who comes back at the very second must not be early (RFC 9110 section 10.2.3).
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
+}
+
 const fn status(error: &Error) -> u16 {
     match error {
         Error::Invalid(_)
@@ -229,11 +234,11 @@ const fn status(error: &Error) -> u16 {
         Error::PermissionDenied => 403,
         Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
-        Error::OwnRights | Error::AdminAccount => 409,
+        Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge => 413,
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch => 422,
-        Error::TooManyInFlight => 429,
+        Error::TooManyInFlight | Error::Paced(_) => 429,
         Error::Internal(_) => 500,
         Error::ModelFailed(_) => 502,
         Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => 503,

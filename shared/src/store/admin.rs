@@ -1,27 +1,23 @@
 use aws_sdk_dynamodb::types::{ConditionCheck, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Store,
     chats::{Page, Range},
+    idempotency::{Answered, answered_in},
     key::{self, Item},
     request::{Cancelled, Placeholders, from_item, pause, to_item},
     users::{admit, claims_of, holds_for},
 };
 use crate::{
     domain::{
-        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Caller, Change, Cursor, Fingerprint, IdempotencyKey,
-        LedgerEntry, LedgerId, PageSize, PasswordHash, Reason, Role, Session, SessionId, StaffCaller, Timestamp, User,
-        UserKey,
+        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Caller, Change, Cursor, LedgerEntry, LedgerId, Once,
+        PageSize, PasswordHash, Reason, Role, Session, SessionId, StaffCaller, Timestamp, User, UserKey,
     },
     error::Error,
 };
 
 /// How often a change starts over because the account changed under it. A balance in use changes often.
 const ROUNDS: u32 = 12;
-
-/// For how long an idempotency key is remembered.
-const IDEMPOTENCY_LIFETIME: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 /// What should be different about an account.
 #[derive(Debug)]
@@ -32,32 +28,12 @@ pub struct UserPatch {
     pub role: Option<Role>,
 }
 
-/// Under which key an adjustment is made once.
-#[derive(Debug)]
-pub struct AdjustmentOnce {
-    /// The key.
-    pub key: IdempotencyKey,
-    /// What is asked for under it.
-    pub fingerprint: Fingerprint,
-}
-
-/// An adjustment that was made under an idempotency key.
-#[derive(Serialize, Deserialize)]
-struct AdjustmentItem {
-    fingerprint: Fingerprint,
-    entry: LedgerEntry,
-    /// Seconds: DynamoDB's TTL deletes the item some time after this, so whoever reads it checks.
-    expires_at: i64,
-}
-
-impl AdjustmentItem {
-    /// The answer that is stored here for this request.
-    fn answer_to(self, once: &AdjustmentOnce) -> Result<(LedgerEntry, bool), Error> {
-        if self.fingerprint == once.fingerprint {
-            Ok((self.entry, true))
-        } else {
-            Err(Error::IdempotencyMismatch)
-        }
+/// The adjustment that was made under an idempotency key, and that it was made before.
+fn made_before(answered: Answered) -> Result<(LedgerEntry, bool), Error> {
+    match answered {
+        Answered::Adjustment(entry) => Ok((entry, true)),
+        // The fingerprints of chats and adjustments differ.
+        Answered::Chat(_) => Err(Error::IdempotencyMismatch),
     }
 }
 
@@ -254,13 +230,13 @@ impl Store {
         target: &UserKey,
         amount: Adjustment,
         reason: &Reason,
-        once: Option<&AdjustmentOnce>,
+        once: Option<&Once>,
         now: Timestamp,
     ) -> Result<(LedgerEntry, bool), Error> {
         let is_own = caller.0.user == *target;
-        let (mut user, answered) = self.begin_adjustment(caller, target, once, now).await?;
-        if let Some(answer) = answered {
-            return answer;
+        let (mut user, made) = self.begin_adjustment(caller, target, once, now).await?;
+        if let Some(made) = made {
+            return Ok(made);
         }
         let (ledger_id, audit_id) = (LedgerId::new(now), AuditId::new(now));
         let mut unknown = None;
@@ -298,9 +274,10 @@ impl Store {
                 return Ok((from_item(made.clone())?, false));
             }
             if let (Some(index), Some(once)) = (of_once, once)
-                && let Err(Some(stored)) = std::mem::replace(&mut refused[index], Ok(()))
+                && let Err(stored) = std::mem::replace(&mut refused[index], Ok(()))
+                && let Some(answered) = answered_in(stored, once, now)?
             {
-                return from_item::<AdjustmentItem>(stored)?.answer_to(once);
+                return made_before(answered);
             }
             user = changed_meanwhile(refused, caller, is_own)?;
             pause(round.min(3)).await;
@@ -322,9 +299,9 @@ impl Store {
         &self,
         caller: &AdminCaller,
         target: &UserKey,
-        once: Option<&AdjustmentOnce>,
+        once: Option<&Once>,
         now: Timestamp,
-    ) -> Result<(User, Option<Result<(LedgerEntry, bool), Error>>), Error> {
+    ) -> Result<(User, Option<(LedgerEntry, bool)>), Error> {
         let (own, other) = (key::user(&caller.0.user), key::user(target));
         let stored = once.map(|once| key::idempotency(&caller.0.user, &once.key));
         let mut items = match (&stored, own == other) {
@@ -333,17 +310,18 @@ impl Store {
             (None, true) => self.get_all([own.clone()]).await?,
             (None, false) => self.get_all([own.clone(), other.clone()]).await?,
         };
-        let answered = stored.and_then(|stored| take(&mut items, &stored));
+        let stored = stored.and_then(|stored| take(&mut items, &stored));
         let actor = with_role(admit(take(&mut items, &own), &caller.0)?, ADMIN)?;
-        let answered = answered.map(from_item::<AdjustmentItem>).transpose()?;
-        let answered = answered.filter(|answered| now.as_secs() < answered.expires_at);
-        let answered = answered.zip(once).map(|(answered, once)| answered.answer_to(once));
+        let answered = match once {
+            Some(once) => answered_in(stored, once, now)?,
+            None => None,
+        };
         let user = if own == other {
             actor
         } else {
             existing(take(&mut items, &other))?
         };
-        Ok((user, answered))
+        Ok((user, answered.map(made_before).transpose()?))
     }
 
     fn adjustment(
@@ -352,7 +330,7 @@ impl Store {
         user: &User,
         entry: &LedgerEntry,
         audit_id: AuditId,
-        once: Option<&AdjustmentOnce>,
+        once: Option<&Once>,
     ) -> Result<AdminWrites, Error> {
         let target = user.key();
         let audit = AuditEntry {
@@ -388,23 +366,8 @@ impl Store {
         let Some(once) = once else {
             return Ok(writes);
         };
-        let mut item = to_item(AdjustmentItem {
-            fingerprint: once.fingerprint.clone(),
-            entry: entry.clone(),
-            expires_at: entry.created_at.plus(IDEMPOTENCY_LIFETIME).as_secs(),
-        })?;
-        item.extend(key::idempotency(&caller.0.user, &once.key));
-        let put = aws_sdk_dynamodb::types::Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            // Two requests under one key: the second finds the first one's answer.
-            .condition_expression("attribute_not_exists(pk) OR #expires_at <= :now")
-            .expression_attribute_names("#expires_at", "expires_at")
-            .expression_attribute_values(":now", super::request::to_value(entry.created_at.as_secs())?)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(Error::internal)?;
-        Ok(writes.with(TransactWriteItem::builder().put(put).build()))
+        let answered = Answered::Adjustment(entry.clone());
+        Ok(writes.with(self.remember(&caller.0.user, once, answered, entry.created_at)?))
     }
 
     /// An update of somebody's account that only happens if the caller is an admin at that moment. Checked in the transaction itself, so two

@@ -173,17 +173,18 @@ impl Store {
         })
     }
 
-    /// Reads one chat of the caller.
+    /// Reads one chat of the caller, and the caller's account.
     ///
     /// # Errors
     /// [`Error::ChatNotFound`]; as [`Store::read_user`].
-    pub async fn read_chat(&self, caller: &Caller, id: ChatId) -> Result<Chat, Error> {
+    pub async fn read_chat(&self, caller: &Caller, id: ChatId) -> Result<(User, Chat), Error> {
         let items = self
             .get_all([key::user(&caller.user), key::chat(&caller.user, id)])
             .await?;
         let (account, chat): (Vec<_>, Vec<_>) = items.into_iter().partition(key::is_user);
-        admit(account.into_iter().next(), caller)?;
-        chat.into_iter().next().map_or(Err(Error::ChatNotFound), from_item)
+        let user = admit(account.into_iter().next(), caller)?;
+        let chat = chat.into_iter().next().map(from_item).transpose()?;
+        Ok((user, chat.ok_or(Error::ChatNotFound)?))
     }
 
     /// Reads several items at once, each as it is after every write that was acknowledged before. What is not there is left out.

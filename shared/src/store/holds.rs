@@ -1,20 +1,24 @@
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+};
 
 use super::{
     Store,
+    idempotency::{Answered, answered_in},
     key::{self, Item},
     request::{Cancelled, Refused, from_item, to_item, to_value},
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Amount, Caller, Chat, Hold, HoldId, Timestamp, User, UserKey},
+    domain::{Amount, Caller, Chat, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
     error::Error,
 };
 
 /// How often a write starts over because the item changed under it in a way that may let it through now.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 /// How many expired holds one update gives back: about 40 bytes of expression each, and DynamoDB allows 4 KB.
 const AT_ONCE: usize = 50;
@@ -40,11 +44,22 @@ impl PlacedHold {
     }
 }
 
+/// Under which terms a user may place holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How many may be open.
+    pub max_open: u16,
+    /// How fast they may follow each other; none for as fast as they like.
+    pub pace: Option<Rate>,
+}
+
 /// How a settlement ended.
 #[derive(Debug)]
 pub enum Settled {
     /// The chat is stored and paid for.
     Yes,
+    /// Another call under the same idempotency key was settled before; this one's hold is still there.
+    AnsweredBefore(Answered),
     /// The hold was gone: given back, and nothing is charged.
     HoldLost,
     /// It could not be carried out, or nobody can say whether it was.
@@ -55,31 +70,21 @@ impl Store {
     /// Takes a hold's cost off the caller's balance and remembers it as held, in one conditional update.
     ///
     /// # Errors
-    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], or what [`Store::read_user`] says of a caller whose claims no longer
+    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], [`Error::Paced`]; [`Error::IdempotencyInProgress`] or
+    /// [`Error::IdempotencyMismatch`] if a call under the same idempotency key holds it; or what [`Store::read_user`] says of a caller whose claims no longer
     /// hold.
     pub async fn place_hold(
         &self,
         caller: &Caller,
         id: &HoldId,
         hold: &Hold,
-        max_open: u16,
+        terms: Terms,
         now: Timestamp,
     ) -> Result<PlacedHold, Error> {
+        // Most callers have not just sent something else, so that is tried first.
+        let mut pace = Pace::Idle;
         for _ in 0..ROUNDS {
-            let update = acting_for(self.client.update_item(), caller)?
-                .update_expression("SET #balance = #balance - :cost, #holds.#hold = :hold")
-                // Parallel calls on one balance: each is let through only while the balance covers it. A request that the SDK sends
-                // again after a lost reply finds its own hold and does not deduct twice.
-                .condition_expression(format!(
-                    "{} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :max_open",
-                    holds_for(caller)
-                ))
-                .expression_attribute_names("#balance", "balance")
-                .expression_attribute_names("#holds", "holds")
-                .expression_attribute_names("#hold", id.as_str())
-                .expression_attribute_values(":cost", to_value(hold.cost)?)
-                .expression_attribute_values(":hold", to_value(hold)?)
-                .expression_attribute_values(":max_open", to_value(max_open)?);
+            let update = self.hold_update(caller, id, hold, terms, pace, now)?;
             let user = match self.update(update).await {
                 Ok(new) => {
                     let user = from_item::<User>(new)?;
@@ -88,10 +93,8 @@ impl Store {
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Condition(old)) => old.map(from_item::<User>).transpose()?,
             };
-            let placed = user
-                .as_ref()
-                .and_then(|user| user.holds.get(id))
-                .is_some_and(|placed| placed.attempt == hold.attempt);
+            let there = user.as_ref().and_then(|user| user.holds.get(id)).cloned();
+            let placed = there.as_ref().is_some_and(|placed| placed.attempt == hold.attempt);
             let user = match admit_user(user, caller) {
                 Ok(user) if placed => return Ok(PlacedHold::new(id, hold, user)),
                 Ok(user) => user,
@@ -103,24 +106,93 @@ impl Store {
                     return Err(error);
                 }
             };
+            if let Some(other) = there.filter(|other| other.lease_until > now) {
+                // Another call under the same idempotency key.
+                return Err(if other.fingerprint == hold.fingerprint {
+                    Error::IdempotencyInProgress
+                } else {
+                    Error::IdempotencyMismatch
+                });
+            }
             let expired = user.expired_holds(now);
             if !expired.is_empty() {
                 // What dead calls still hold may be just what this one lacks.
                 self.give_back(user, now).await?;
-            } else if user.balance < hold.cost {
-                return Err(Error::InsufficientTokens);
-            } else if user.holds.len() >= usize::from(max_open) {
-                return Err(Error::TooManyInFlight);
-            } else {
-                return Err(Error::internal("a hold was refused for no visible reason"));
+                continue;
             }
+            if user.balance < hold.cost {
+                return Err(Error::InsufficientTokens);
+            }
+            if user.holds.len() >= usize::from(terms.max_open) {
+                return Err(Error::TooManyInFlight);
+            }
+            let Some(rate) = terms.pace else {
+                return Err(Error::internal("a hold was refused for no visible reason"));
+            };
+            pace = match rate.judge(user.paced_until, now) {
+                Pace::Wait(wait) => return Err(Error::Paced(wait)),
+                other => other,
+            };
         }
         Err(Error::Busy("the account kept changing while a hold was placed".into()))
     }
 
-    /// Stores the chat and turns its hold into the charge, all or nothing.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat) -> Settled {
-        let writes = match self.settlement(placed, chat) {
+    fn hold_update(
+        &self,
+        caller: &Caller,
+        id: &HoldId,
+        hold: &Hold,
+        terms: Terms,
+        pace: Pace,
+        now: Timestamp,
+    ) -> Result<UpdateItemFluentBuilder, Error> {
+        let mut set = "SET #balance = #balance - :cost, #holds.#hold = :hold".to_owned();
+        // Parallel calls on one balance: each is let through only while the balance covers it. A request that the SDK sends again after a
+        // lost reply finds its own hold and does not deduct twice.
+        let mut condition = format!(
+            "{} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :max_open",
+            holds_for(caller)
+        );
+        let mut update = acting_for(self.client.update_item(), caller)?
+            .expression_attribute_names("#balance", "balance")
+            .expression_attribute_names("#holds", "holds")
+            .expression_attribute_names("#hold", id.as_str())
+            .expression_attribute_values(":cost", to_value(hold.cost)?)
+            .expression_attribute_values(":hold", to_value(hold)?)
+            .expression_attribute_values(":max_open", to_value(terms.max_open)?);
+        if let Some(rate) = terms.pace {
+            // DynamoDB has no maximum of two values, so the two cases are two expressions. Whichever is wrong is refused, and the item that
+            // comes with the refusal tells the other. Of many at once on the last of the burst, as many pass as fit.
+            let (next, paced, value) = match pace {
+                Pace::Idle => (
+                    "#tat = :tat",
+                    "(attribute_not_exists(#tat) OR #tat <= :now)",
+                    to_value(rate.after_idle(now))?,
+                ),
+                _ => (
+                    "#tat = #tat + :tat",
+                    "#tat > :now AND #tat <= :limit",
+                    to_value(u64::try_from(rate.interval().as_millis()).map_err(Error::internal)?)?,
+                ),
+            };
+            set.push_str(", ");
+            set.push_str(next);
+            condition.push_str(" AND ");
+            condition.push_str(paced);
+            update = update
+                .expression_attribute_names("#tat", "tat")
+                .expression_attribute_values(":tat", value)
+                .expression_attribute_values(":now", to_value(now)?);
+            if pace != Pace::Idle {
+                update = update.expression_attribute_values(":limit", to_value(now.plus(rate.tolerance()))?);
+            }
+        }
+        Ok(update.update_expression(set).condition_expression(condition))
+    }
+
+    /// Stores the chat, turns its hold into the charge and remembers under which idempotency key, all or nothing.
+    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Settled {
+        let writes = match self.settlement(placed, chat, once) {
             Ok(writes) => writes,
             Err(error) => return Settled::Unknown(error),
         };
@@ -128,14 +200,29 @@ impl Store {
             Ok(()) => Settled::Yes,
             Err(Cancelled::Failed(error)) => Settled::Unknown(error),
             // A settlement sent again after a lost reply finds its hold gone and its chat stored: it has been settled.
-            Err(Cancelled::Conditions(conditions)) => match conditions.as_slice() {
-                [_, Err(Some(_chat))] => Settled::Yes,
-                _ => Settled::HoldLost,
-            },
+            Err(Cancelled::Conditions(mut conditions)) => {
+                if let Some(Err(Some(_chat))) = conditions.get(1) {
+                    return Settled::Yes;
+                }
+                let remembered = conditions.pop().filter(|_| conditions.len() > 1);
+                match (remembered, once) {
+                    (Some(Err(stored)), Some(once)) => match answered_in(stored, once, chat.created_at) {
+                        Ok(Some(answered)) => Settled::AnsweredBefore(answered),
+                        Ok(None) => Settled::HoldLost,
+                        Err(error) => Settled::Unknown(error),
+                    },
+                    _ => Settled::HoldLost,
+                }
+            }
         }
     }
 
-    fn settlement(&self, placed: &PlacedHold, chat: &Chat) -> Result<Vec<TransactWriteItem>, Error> {
+    fn settlement(
+        &self,
+        placed: &PlacedHold,
+        chat: &Chat,
+        once: Option<&Once>,
+    ) -> Result<Vec<TransactWriteItem>, Error> {
         let user = placed.user.key();
         let update = Update::builder()
             .table_name(&self.table)
@@ -152,18 +239,15 @@ impl Store {
             .map_err(Error::internal)?;
         let mut item: Item = to_item(chat)?;
         item.extend(key::chat(&user, chat.id));
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            // One chat for one charge, even if the settlement is sent twice.
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(Error::internal)?;
-        Ok(vec![
+        let mut writes = vec![
             TransactWriteItem::builder().update(update).build(),
-            TransactWriteItem::builder().put(put).build(),
-        ])
+            // One chat for one charge, even if the settlement is sent twice.
+            self.transact_put(item, Some("attribute_not_exists(pk)"))?,
+        ];
+        if let Some(once) = once {
+            writes.push(self.remember(&user, once, Answered::Chat(chat.id), chat.created_at)?);
+        }
+        Ok(writes)
     }
 
     /// Gives a hold back. Tells whether it was still there to be given.

@@ -8,6 +8,8 @@
 //! | idempotency | `USER#<username key>` | `IDEM#<hash of the key>` |
 //! | auth key | `TOKEN#<hash of the key>` | `TOKEN` |
 //! | audit entry | `AUDIT` | `AUDIT#<ulid>` |
+//! | pace of a network | `PACE#<what>#<network>` | `PACE` |
+//! | failed logins | `PACE#NAME#<hash of the name>#<network>` | `PACE` |
 //! | signing key | `KEY` | `KEY#<kid>` |
 //!
 //! `TURN#…` sorts right before `USER`, with nothing of the user's between: one query that starts at `USER` and goes down reads the
@@ -17,8 +19,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
 
-use crate::domain::{AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, UserKey};
+use crate::domain::{AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, Network, UserKey};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -81,6 +85,19 @@ pub(super) fn audit_partition() -> AttributeValue {
 
 pub(super) fn audit_entry(entry: AuditId) -> Item {
     item(audit_partition(), format!("{AUDIT}#{entry}"))
+}
+
+pub(super) fn pace(what: &str, network: &Network) -> Item {
+    item(
+        AttributeValue::S(format!("PACE#{what}#{}", network.as_str())),
+        "PACE".into(),
+    )
+}
+
+/// The name may be anything that was typed as one, so it is hashed.
+pub(super) fn failures(name: &str, network: &Network) -> Item {
+    let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(name)[..16]);
+    pace(&format!("NAME#{hash}"), network)
 }
 
 /// Whether an item is an account itself.
