@@ -525,7 +525,12 @@ async fn what_dead_calls_hold_can_be_adjusted_away() {
 /// Two admins adjust a balance by turns and its user chats, 1 000 operations in all; a fourth looks at the ledger all the while.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_holds_while_two_admins_adjust_and_the_user_chats() {
-    let system = System::start_with(&[("MESSAGE_COST_TOKENS", "10"), ("SIGNUP_TOKENS", "100000")]).await;
+    let system = System::start_with(&[
+        ("MESSAGE_COST_TOKENS", "10"),
+        ("SIGNUP_TOKENS", "100000"),
+        ("CHATS_PER_MINUTE", "0"),
+    ])
+    .await;
     let (one, other) = (admin(&system, "one").await, admin(&system, "other").await);
     let ada = system.account("ada").await;
     system.spawn("admin-adjust");

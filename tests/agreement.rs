@@ -273,7 +273,7 @@ fn arrows_between_modules_point_downward() {
         &["api"],
         &["admin"],
         &["chats"],
-        &["accounts", "billing", "sessions"],
+        &["accounts", "billing", "pacing", "sessions"],
         &["auth", "model", "store"],
         &["config", "domain", "error"],
     ];

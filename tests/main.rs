@@ -24,6 +24,8 @@ mod chats;
 mod clients;
 mod closing;
 mod edge;
+mod idempotency;
+mod pacing;
 mod refusals;
 mod sessions;
 mod smoke;

@@ -10,6 +10,6 @@ mod system;
 
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
-pub use recorder::{Lost, Recorded};
+pub use recorder::{Lost, Recorded, round_trips};
 pub use reply::Reply;
 pub use system::{Account, Request, System, root, template};

@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -22,12 +23,34 @@ use tokio::net::TcpListener;
 /// One request to the engine and its reply.
 #[derive(Debug, Clone)]
 pub struct Recorded {
+    /// When it came.
+    pub began: Instant,
+    /// When it was answered.
+    pub ended: Instant,
     /// Such as `UpdateItem`.
     pub operation: String,
     /// The request.
     pub request: Value,
     /// The engine's reply.
     pub response: Value,
+}
+
+/// How many times these requests were waited for, one after the other: what is under way at the same time is one round trip.
+pub fn round_trips(recorded: &[Recorded]) -> usize {
+    let mut by_start: Vec<_> = recorded.iter().collect();
+    by_start.sort_by_key(|one| one.began);
+    let mut trips = 0;
+    let mut until = None;
+    for one in by_start {
+        match until {
+            Some(end) if one.began < end => until = Some(one.ended.max(end)),
+            _ => {
+                trips += 1;
+                until = Some(one.ended);
+            }
+        }
+    }
+    trips
 }
 
 impl Recorded {
@@ -56,6 +79,8 @@ pub struct Recorder {
     client: Client<HttpConnector, Body>,
     recorded: Arc<Mutex<Vec<Recorded>>>,
     faults: Arc<Mutex<Vec<Fault>>>,
+    /// How much longer than the engine every reply takes.
+    latency: Arc<Mutex<Duration>>,
 }
 
 /// Something to be done once.
@@ -83,6 +108,8 @@ pub enum Lost {
     Conflict,
     /// The request, because there are too many.
     Throttled,
+    /// Nothing: it only waits for something else.
+    Nothing,
 }
 
 impl Recorder {
@@ -93,6 +120,7 @@ impl Recorder {
             client: Client::builder(TokioExecutor::new()).build_http(),
             recorded: Arc::default(),
             faults: Arc::default(),
+            latency: Arc::default(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -135,6 +163,23 @@ impl Recorder {
         });
     }
 
+    /// Does something before the next request of an operation reaches the engine, and loses nothing.
+    pub fn delay_for(&self, operation: &str, first: impl Future<Output = ()> + Send + 'static) {
+        let (operation, then): (_, Option<Task>) = (operation.to_owned(), Some(Box::pin(first)));
+        self.faults.lock().unwrap().push(Fault {
+            operation,
+            after: 0,
+            times: 1,
+            lost: Lost::Nothing,
+            then,
+        });
+    }
+
+    /// Makes every reply take this much longer, so that requests sent at the same time are seen to be.
+    pub fn set_latency(&self, latency: Duration) {
+        *self.latency.lock().unwrap() = latency;
+    }
+
     /// Loses nothing more.
     pub fn stop_losing(&self) {
         self.faults.lock().unwrap().clear();
@@ -171,13 +216,14 @@ async fn pass_on(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let began = Instant::now();
     let target = headers
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok())
         .unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request = serde_json::from_slice(&body).unwrap_or_default();
-    let (lost, then) = recorder
+    let (lost, mut then) = recorder
         .next_fault(&operation)
         .map_or((None, None), |(lost, then)| (Some(lost), then));
     match lost {
@@ -190,6 +236,11 @@ async fn pass_on(
         Some(Lost::Conflict) => return refusal("TransactionConflictException", r#""x":0"#),
         Some(Lost::Throttled) => return refusal("ProvisionedThroughputExceededException", r#""x":0"#),
         Some(Lost::Reply) | None => {}
+        Some(Lost::Nothing) => {
+            if let Some(first) = then.take() {
+                first.await;
+            }
+        }
     }
     let mut forwarded = Request::builder()
         .method(method)
@@ -208,7 +259,13 @@ async fn pass_on(
         .filter_map(|name| Some((*name, reply.headers().get(*name)?.clone())))
         .collect();
     let body = to_bytes(Body::new(reply.into_body()), usize::MAX).await.unwrap();
+    let latency = *recorder.latency.lock().unwrap();
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     recorder.recorded.lock().unwrap().push(Recorded {
+        began,
+        ended: Instant::now(),
         operation,
         request,
         response: serde_json::from_slice(&body).unwrap_or_default(),

@@ -56,7 +56,7 @@ pub struct System {
     recorder: Recorder,
     runtime: Runtime,
     runtime_api: String,
-    overrides: BTreeMap<String, String>,
+    overrides: Mutex<BTreeMap<String, String>>,
     processes: Mutex<HashMap<String, Vec<Child>>>,
     logs: Arc<Mutex<Vec<String>>>,
 }
@@ -70,6 +70,7 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Option<String>,
     base64: bool,
+    source: String,
 }
 
 /// A user with a session.
@@ -90,7 +91,15 @@ impl Request {
             headers: vec![("Accept".into(), "*/*".into()), ("Host".into(), "api.example".into())],
             body: None,
             base64: false,
+            // As from all over the world: only what comes from one network is paced together.
+            source: std::net::Ipv4Addr::from_bits(0x0b00_0000 + next_number()).to_string(),
         }
+    }
+
+    /// Sends it from this address.
+    pub fn from(mut self, address: &str) -> Self {
+        self.source = address.into();
+        self
     }
 
     pub fn get(path: &str) -> Self {
@@ -158,7 +167,7 @@ impl Request {
             "pathParameters": null, "stageVariables": null,
             "requestContext": {
                 "requestId": format!("request-{}", next_number()), "stage": "dev", "path": format!("/dev{}", self.path),
-                "httpMethod": self.method, "identity": {"sourceIp": "198.51.100.7"},
+                "httpMethod": self.method, "identity": {"sourceIp": self.source},
             },
             "body": self.body, "isBase64Encoded": self.base64,
         })
@@ -182,7 +191,7 @@ impl Request {
             "headers": headers, "body": self.body, "isBase64Encoded": self.base64,
             "requestContext": {
                 "requestId": format!("request-{}", next_number()), "stage": "$default", "timeEpoch": 0,
-                "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"},
+                "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": self.source},
             },
         })
     }
@@ -245,10 +254,12 @@ impl System {
             recorder,
             runtime,
             runtime_api,
-            overrides: overrides
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            overrides: Mutex::new(
+                overrides
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
             processes: Mutex::default(),
             logs: Arc::default(),
         }
@@ -392,7 +403,7 @@ impl System {
             command.env("SIGNING_SEED", base64_of(&SEED));
         }
         command
-            .envs(&self.overrides)
+            .envs(&*self.overrides.lock().unwrap())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -405,6 +416,11 @@ impl System {
             .entry(binary.to_owned())
             .or_default()
             .push(child);
+    }
+
+    /// Sets an environment variable for the processes started from now on.
+    pub fn override_variable(&self, name: &str, value: &str) {
+        self.overrides.lock().unwrap().insert(name.into(), value.into());
     }
 
     fn keep_lines(&self, output: impl AsyncRead + Unpin + Send + 'static) {
@@ -438,6 +454,11 @@ impl System {
             .lose_then(operation, async move { drop(update.send().await.unwrap()) });
     }
 
+    /// Does something right before the next transaction reaches the engine.
+    pub fn before_transaction(&self, first: impl Future<Output = ()> + Send + 'static) {
+        self.recorder.delay_for("TransactWriteItems", first);
+    }
+
     /// Loses the next requests of an operation, or the replies to them.
     pub fn lose(&self, lost: Lost, operation: &str, times: usize) {
         self.recorder.lose(lost, operation, times);
@@ -446,6 +467,11 @@ impl System {
     /// As [`System::lose`], after as many requests have gone through.
     pub fn lose_after(&self, operation: &str, after: usize, lost: Lost, times: usize) {
         self.recorder.lose_after(operation, after, lost, times);
+    }
+
+    /// Makes every reply of the engine take this much longer.
+    pub fn set_latency(&self, latency: Duration) {
+        self.recorder.set_latency(latency);
     }
 
     /// Loses nothing more.
