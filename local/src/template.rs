@@ -104,7 +104,8 @@ impl Template {
                 environment.insert(name.to_owned(), self.resolve(value));
             }
         }
-        let routes = entries(&properties["Events"]).map(|(_, event)| Route {
+        let events = entries(&properties["Events"]).filter(|(_, event)| event["Type"].as_str() == Some("Api"));
+        let routes = events.map(|(_, event)| Route {
             method: event["Properties"]["Method"]
                 .as_str()
                 .unwrap_or_default()

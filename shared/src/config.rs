@@ -303,6 +303,22 @@ impl ModelConfig {
     }
 }
 
+/// Where a process runs.
+#[derive(Debug)]
+pub struct RuntimeConfig;
+
+impl RuntimeConfig {
+    /// Whether there is a Lambda Runtime API to take invocations from (`AWS_LAMBDA_RUNTIME_API`, which Lambda sets).
+    pub fn is_in_lambda() -> bool {
+        optional("AWS_LAMBDA_RUNTIME_API").is_some()
+    }
+
+    /// The first argument of the command line.
+    pub fn first_argument() -> Option<String> {
+        std::env::args().nth(1)
+    }
+}
+
 /// What the edge adds to every answer.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {

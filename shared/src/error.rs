@@ -73,6 +73,8 @@ pub enum Error {
     HoldLost,
     /// It may have been done and charged, or not; the history and the ledger tell.
     OutcomeUnknown,
+    /// Balances do not agree with their ledgers; says which.
+    Drift(String),
     /// The table could not take the request now. Nothing was charged; it can be sent again.
     Busy(Box<dyn StdError + Send + Sync>),
     /// Something that should not happen; logged with its source.
@@ -119,6 +121,7 @@ impl Error {
             Self::ModelTimedOut => "model_timed_out",
             Self::HoldLost => "hold_lost",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::Drift(_) => "drift",
             Self::Busy(_) => "busy",
             Self::Internal(_) => "internal",
         }
@@ -163,6 +166,7 @@ impl Error {
             Self::OutcomeUnknown => {
                 "It may or may not have been done; look before sending it again, or use an Idempotency-Key"
             }
+            Self::Drift(report) => return report.clone().into(),
             Self::Busy(_) => "The service is busy; try again",
             Self::Internal(_) => "An error occurred",
         })

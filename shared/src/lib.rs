@@ -16,6 +16,7 @@ pub mod error;
 pub mod lambda;
 pub mod model;
 pub mod pacing;
+pub mod reconcile;
 pub mod sessions;
 pub mod store;
 

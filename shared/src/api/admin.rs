@@ -300,10 +300,14 @@ impl From<LedgerEntry> for LedgerEntryBody {
     fn from(entry: LedgerEntry) -> Self {
         Self {
             id: entry.id.to_string(),
-            kind: "adjustment",
+            kind: if entry.actor.is_some() {
+                "adjustment"
+            } else {
+                "correction"
+            },
             amount: entry.amount,
             reason: entry.reason,
-            actor: Some(entry.actor),
+            actor: entry.actor,
             balance_after: entry.balance_after,
             timestamp: entry.created_at.to_string(),
         }

@@ -397,7 +397,7 @@ pub const TABLE: &[Entry] = &[
 pub const FALLBACK: &str = "system-fallback";
 
 /// The binaries that no route leads to: operators of the deployment invoke them by name.
-pub const OPERATOR: &[&str] = &["admin-bootstrap"];
+pub const OPERATOR: &[&str] = &["admin-bootstrap", "ledger-reconcile"];
 
 /// The path parameters of `path` if it matches `pattern`, where `{name}` stands for one non-empty segment.
 pub fn match_path(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {

@@ -34,6 +34,8 @@ pub enum Action {
     BalanceAdjusted,
     /// An operator of the deployment made an admin.
     AdminMade,
+    /// An operator's reconciliation made a balance what the ledger says.
+    BalanceCorrected,
 }
 
 /// One member of an account before and after.

@@ -78,17 +78,18 @@ impl Reason {
     }
 }
 
-/// One change of a balance that was not a chat.
+/// One entry of a ledger: tokens that came to an account or left it, other than by chats.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// Sorts by the time it was made.
     pub id: LedgerId,
-    /// What was put on the balance; negative if it was taken off.
+    /// What was put on the balance; negative if it was taken off. Zero for a correction that made the balance what the ledger says.
     pub amount: i64,
     /// Why.
     pub reason: String,
-    /// Who did it.
-    pub actor: UserKey,
+    /// Who did it; nobody if an operator's reconciliation did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<UserKey>,
     /// The balance right after it; open holds are not part of it.
     pub balance_after: Amount,
     /// When it was made.

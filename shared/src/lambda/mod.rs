@@ -7,19 +7,20 @@ mod event;
 mod json;
 mod reply;
 
-use std::{rc::Rc, time::Duration};
+use std::{io::Write, rc::Rc, time::Duration};
 
 /// Any error that stops a function.
 pub use lambda_http::Error as BoxError;
 use lambda_http::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::{
     api::{
         self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
     },
-    config::EdgeConfig,
+    config::{EdgeConfig, RuntimeConfig},
     domain::{AdminCaller, Caller, Network, StaffCaller, Timestamp},
     error::Error,
     sessions::Authenticator,
@@ -204,8 +205,11 @@ fn origin(request: Option<&Request>) -> Option<&str> {
 /// Serves a function that no route leads to, until the process is ended: its event is the input and its response the output, both JSON.
 /// An error is the invocation's error, so that `aws lambda invoke` shows it and fails.
 ///
+/// Outside Lambda it runs once and ends: the event is the first argument, `{}` without one, and the output is printed. That is how an
+/// operator runs what takes longer than Lambda allows.
+///
 /// # Errors
-/// If the app cannot be built or the runtime API is gone.
+/// If the app cannot be built or the runtime API is gone; outside Lambda, whatever went wrong.
 pub async fn serve_operator<I, O, App, H>(
     name: &'static str,
     start: impl AsyncFnOnce(Timestamp) -> Result<App, BoxError>,
@@ -218,33 +222,54 @@ where
 {
     write_logs_as_json();
     let served = Rc::new((Box::pin(start(clock())).await?, handler));
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+    let answer = move |event: Box<RawValue>, request_id: String| {
         let served = Rc::clone(&served);
         async move {
             let (app, handler) = served.as_ref();
             let started = clock();
             let work = async {
-                let input = serde_json::from_str(event.payload.get())
-                    .map_err(|error| Error::Malformed(format!("Event is not what {name} reads: {error}").into()))?;
+                let refused =
+                    |reason: String| Error::Malformed(format!("Event is not what {name} reads: {reason}").into());
+                // serde takes an array for a struct.
+                let object: serde_json::Map<String, Value> =
+                    serde_json::from_str(event.get()).map_err(|error| refused(error.to_string()))?;
+                let input = I::deserialize(Value::Object(object)).map_err(|error| refused(error.to_string()))?;
                 handler(app, input, started).await
             };
             let (outcome, usage) = store::metered(Box::pin(work)).await;
-            let code = outcome.as_ref().err().map_or("ok", Error::code);
+            let error = outcome.as_ref().err();
             tracing::info!(
-                request_id = event.context.request_id,
+                request_id,
                 endpoint = name,
-                code,
+                code = error.map_or("ok", Error::code),
                 duration_ms = u64::try_from(clock().since(started).as_millis()).unwrap_or(u64::MAX),
                 dynamodb_calls = usage.calls,
                 dynamodb_read_units = usage.read_units,
                 dynamodb_write_units = usage.write_units,
-                error = outcome.as_ref().err().and_then(source_of),
+                error = error.and_then(source_of),
                 "request"
             );
-            outcome.map_err(BoxError::from)
+            outcome
         }
-    }))
-    .await
+    };
+    if RuntimeConfig::is_in_lambda() {
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+            let answered = answer(event.payload, event.context.request_id);
+            async move { answered.await.map_err(BoxError::from) }
+        }))
+        .await
+    } else {
+        let event = RawValue::from_string(RuntimeConfig::first_argument().unwrap_or_else(|| "{}".into()))?;
+        let outcome = answer(event, "command line".into()).await;
+        let output = match &outcome {
+            Ok(output) => serde_json::to_string(output)?,
+            // What was found is the output too; that it is wrong is the exit status.
+            Err(Error::Drift(report)) => report.clone(),
+            Err(_) => String::new(),
+        };
+        writeln!(std::io::stdout().lock(), "{output}")?;
+        outcome.map(drop).map_err(BoxError::from)
+    }
 }
 
 /// The gateway's id of the request, or if it gave none, the runtime's.
@@ -254,7 +279,14 @@ fn request_id<'a>(request: Option<&'a Request>, invocation: &'a str) -> &'a str 
 
 fn write_logs_as_json() {
     use tracing_subscriber::filter::LevelFilter;
+    // What an operator's function prints on the command line is its output alone.
+    let writer = if RuntimeConfig::is_in_lambda() {
+        BoxMakeWriter::new(std::io::stdout)
+    } else {
+        BoxMakeWriter::new(std::io::stderr)
+    };
     tracing_subscriber::fmt()
+        .with_writer(writer)
         .json()
         .flatten_event(true)
         .with_current_span(false)

@@ -239,7 +239,7 @@ const fn status(error: &Error) -> u16 {
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch => 422,
         Error::TooManyInFlight | Error::Paced(_) => 429,
-        Error::Internal(_) => 500,
+        Error::Internal(_) | Error::Drift(_) => 500,
         Error::ModelFailed(_) => 502,
         Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,

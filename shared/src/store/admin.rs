@@ -249,7 +249,7 @@ impl Store {
                 id: ledger_id,
                 amount: amount.get(),
                 reason: reason.as_str().to_owned(),
-                actor: caller.0.user.clone(),
+                actor: Some(caller.0.user.clone()),
                 balance_after: amount.apply(user.balance)?,
                 created_at: now,
             };
@@ -421,7 +421,7 @@ impl Store {
         Ok(AdminWrites { next: list.len(), list })
     }
 
-    fn put_audit_entry(&self, entry: &AuditEntry) -> Result<TransactWriteItem, Error> {
+    pub(super) fn put_audit_entry(&self, entry: &AuditEntry) -> Result<TransactWriteItem, Error> {
         let mut item = to_item(entry)?;
         item.extend(key::audit_entry(entry.id));
         // Nobody writes over what is in the trail.

@@ -51,8 +51,17 @@ pub(super) const LISTED_AS: &str = "listed_as";
 /// The only value of [`LISTED`].
 pub(super) const ALL: &str = "ALL";
 
+/// What the partition key of everything of a user begins with.
+pub(super) const USERS_PREFIX: &str = "USER#";
+
 pub(super) fn user_partition(user: &UserKey) -> AttributeValue {
-    AttributeValue::S(format!("USER#{}", user.as_str()))
+    AttributeValue::S(format!("{USERS_PREFIX}{}", user.as_str()))
+}
+
+/// Whose an item is, if it is a user's.
+pub(super) fn user_of(item: &Item) -> Option<UserKey> {
+    let name = item.get(PK)?.as_s().ok()?.strip_prefix(USERS_PREFIX)?;
+    Some(UserKey::from_stored(name.to_owned()))
 }
 
 pub(super) fn user(user: &UserKey) -> Item {

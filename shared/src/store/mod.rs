@@ -14,6 +14,7 @@ mod key;
 mod keys;
 mod meter;
 mod pacing;
+mod reconcile;
 mod request;
 mod sessions;
 mod users;
@@ -23,6 +24,7 @@ pub use chats::Page;
 pub use holds::{PlacedHold, Settled, Terms};
 pub use idempotency::Answered;
 pub use meter::{Usage, metered};
+pub use reconcile::{Books, Page as ScanPage, Part};
 pub use sessions::Opening;
 pub use users::FoundUser;
 
