@@ -1,12 +1,10 @@
 //! What staff see and admins change, the audit trail, and the making of admins.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Account, Lost, Recorded, Reply, Request, System};
+use crate::support::{Account, Lost, Reply, Request, System};
 
 const USERS: &str = "/api/v1/admin/users";
 
@@ -695,96 +693,5 @@ async fn an_operator_promotes_an_account_only_on_purpose() {
     ] {
         let refused = bootstrap(&system, event).await.unwrap_err();
         assert!(refused.contains(word), "{refused}");
-    }
-}
-
-/// 100 000 users, written straight to the table.
-async fn leave_users(system: &System, count: usize) {
-    let text = |text: String| AttributeValue::S(text);
-    let item = |index: usize| {
-        let name = format!("user{index:06}");
-        let item = HashMap::from([
-            ("pk".to_owned(), text(format!("USER#{name}"))),
-            ("sk".into(), text("USER".into())),
-            ("listed".into(), text("ALL".into())),
-            ("listed_as".into(), text(format!("{name}#{name}"))),
-            ("active".into(), AttributeValue::Bool(true)),
-            ("role".into(), text("user".into())),
-            ("created_at".into(), AttributeValue::N("1736166896789".into())),
-        ]);
-        let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
-        WriteRequest::builder().put_request(put).build()
-    };
-    let starts: Vec<_> = (0..count).step_by(25).collect();
-    for starts in starts.chunks(16) {
-        let write = async |start: &usize| {
-            let batch: Vec<_> = (*start..(start + 25).min(count)).map(item).collect();
-            let write = system.client.batch_write_item().request_items(&system.table, batch);
-            write.send().await.unwrap();
-        };
-        join_all(starts.iter().map(write)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn among_100_000_users_a_page_and_a_search_are_one_query() {
-    let system = System::start().await;
-    let count = if system.is_embedded() { 100_000 } else { 5_000 };
-    let root = admin(&system, "root").await;
-    let figures = async |path: &str, query: &[(&str, &str)]| {
-        get(&system, &root, path, query).await.expect_status(200);
-        system.take_recorded();
-        let started = std::time::Instant::now();
-        let page = get(&system, &root, path, query).await.expect_status(200);
-        let took = started.elapsed();
-        let recorded = system.take_recorded();
-        let queries: Vec<_> = recorded.iter().filter(|one| one.operation == "Query").collect();
-        let units: f64 = queries.iter().map(|one| Recorded::units(one)).sum();
-        (
-            queries.len(),
-            units,
-            page.body["data"].as_array().unwrap().len(),
-            took,
-            page,
-        )
-    };
-    leave_users(&system, 1_000).await;
-    let mut before = HashMap::new();
-    let pages: [(&str, &[(&str, &str)]); 4] = [
-        ("/api/v1/users/all", &[("limit", "1000")]),
-        (USERS, &[]),
-        (USERS, &[("prefix", "USER0009")]),
-        (USERS, &[("prefix", "nobody")]),
-    ];
-    for (path, query) in pages {
-        before.insert(format!("{path} {query:?}"), figures(path, query).await);
-    }
-    leave_users(&system, count).await;
-    println!(
-        "{:<60} {:>7} {:>6} {:>16} {:>22}",
-        "page among 1 000 and then all users", "queries", "users", "read units", "milliseconds"
-    );
-    for (path, query) in pages {
-        let (queries, units, users, took, _) = figures(path, query).await;
-        let name = format!("{path} {query:?}");
-        let (_, units_before, _, took_before, _) = &before[&name];
-        println!(
-            "{name:<60} {queries:>7} {users:>6} {:>16} {:>22}",
-            format!("{units_before} → {units}"),
-            format!(
-                "{:.1} → {:.1}",
-                took_before.as_secs_f64() * 1e3,
-                took.as_secs_f64() * 1e3
-            )
-        );
-        assert_eq!(queries, 1, "{name}");
-    }
-    // A later page costs what the first one costs.
-    let (_, first_units, _, _, page) = figures(USERS, &[]).await;
-    let cursor = page.text_of("next_cursor");
-    let (queries, units, users, _, _) = figures(USERS, &[("cursor", &cursor)]).await;
-    assert_eq!((queries, users), (1, 50));
-    if system.is_embedded() {
-        assert!((units - first_units).abs() < 1.0, "{units} {first_units}");
     }
 }

@@ -271,7 +271,7 @@ fn arrows_between_modules_point_downward() {
     let layers: [&[&str]; 7] = [
         &["lambda"],
         &["api"],
-        &["admin"],
+        &["admin", "reconcile"],
         &["chats"],
         &["accounts", "billing", "pacing", "sessions"],
         &["auth", "model", "store"],

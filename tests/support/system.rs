@@ -52,6 +52,7 @@ pub struct System {
     /// Speaks to the engine directly.
     pub client: Client,
     pub table: String,
+    engine_url: String,
     endpoint: String,
     recorder: Recorder,
     runtime: Runtime,
@@ -250,6 +251,7 @@ impl System {
             _engine: engine,
             client,
             table,
+            engine_url: engine_url.to_owned(),
             endpoint,
             recorder,
             runtime,
@@ -418,6 +420,17 @@ impl System {
             .push(child);
     }
 
+    /// A function's binary as an operator runs it: outside Lambda, and speaking to the engine directly.
+    pub fn command_line(&self, binary: &str) -> Command {
+        let mut command = Command::new(binaries::path_of(binary));
+        command
+            .env_clear()
+            .envs(LOCAL_CREDENTIALS)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", &self.engine_url)
+            .env("TABLE_NAME", &self.table);
+        command
+    }
+
     /// Sets an environment variable for the processes started from now on.
     pub fn override_variable(&self, name: &str, value: &str) {
         self.overrides.lock().unwrap().insert(name.into(), value.into());
@@ -522,6 +535,18 @@ impl System {
             .await
             .expect_status(200);
         reply.body["token_balance"].as_u64().unwrap()
+    }
+
+    /// Everything in the table.
+    pub async fn scan(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let pages = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .into_paginator()
+            .items()
+            .send();
+        pages.collect::<Result<Vec<_>, _>>().await.unwrap()
     }
 
     /// A user's whole partition, read from the table.
