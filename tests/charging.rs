@@ -164,6 +164,18 @@ async fn a_model_that_fails_is_not_paid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_panics_is_not_paid_and_the_function_lives_on() {
+    let system = System::start_with(&[("ECHO_FAILURE", "panic")]).await;
+    let ada = system.account("ada").await;
+    for _ in 0..3 {
+        system.chat(&ada, "hello").await.expect_error(502, "model_failed");
+        system.wait_for_holds("ada", 0).await;
+    }
+    assert_eq!(system.balance(&ada).await, 4000);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_is_too_slow_is_not_paid() {
     let system = System::start_with(&[
         ("ECHO_DELAY_MILLISECONDS", "5000"),

@@ -291,6 +291,7 @@ async fn each_request_is_logged_once_and_no_secret_is() {
         (&line["endpoint"], &line["method"], &line["status"], &line["code"]),
         (&json!("chats-send"), &json!("POST"), &json!(200), &json!("ok"))
     );
+    assert_eq!(line["route"], "/api/v1/chats");
     assert_eq!(line["dynamodb_calls"], 2);
     if system.is_embedded() {
         assert_eq!(line["dynamodb_write_units"], 5.0);

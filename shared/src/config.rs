@@ -280,9 +280,20 @@ pub enum ProviderConfig {
     Echo {
         /// `ECHO_DELAY_MILLISECONDS`, default 0: how long it thinks.
         delay: Duration,
-        /// `ECHO_FAILURE`, default `none`; `error` makes every call fail after the delay.
-        fails: bool,
+        /// `ECHO_FAILURE`, default `none`: how every call fails after the delay.
+        failure: EchoFailure,
     },
+}
+
+/// How the echo fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EchoFailure {
+    /// Not at all.
+    None,
+    /// With an error, as a provider does that is down.
+    Error,
+    /// With a panic, as only a defect does.
+    Panic,
 }
 
 impl ModelConfig {
@@ -296,7 +307,11 @@ impl ModelConfig {
         Ok(Self {
             provider: ProviderConfig::Echo {
                 delay: Duration::from_millis(delay),
-                fails: choice("ECHO_FAILURE", "none", &["none", "error"])? == "error",
+                failure: match choice("ECHO_FAILURE", "none", &["none", "error", "panic"])? {
+                    "error" => EchoFailure::Error,
+                    "panic" => EchoFailure::Panic,
+                    _ => EchoFailure::None,
+                },
             },
             timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
         })

@@ -87,6 +87,11 @@ impl Error {
         Self::Internal(source.into())
     }
 
+    /// The model failed for a reason that is not the client's business.
+    pub fn model_failed() -> Self {
+        Self::ModelFailed("The model failed; nothing was charged".into())
+    }
+
     /// The machine-readable name of the error: snake case, from a closed list, stable.
     pub const fn code(&self) -> &'static str {
         match self {

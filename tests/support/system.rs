@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -60,6 +60,7 @@ pub struct System {
     overrides: Mutex<BTreeMap<String, String>>,
     processes: Mutex<HashMap<String, Vec<Child>>>,
     logs: Arc<Mutex<Vec<String>>>,
+    secrets: Mutex<BTreeSet<String>>,
 }
 
 /// A request of a client.
@@ -264,6 +265,7 @@ impl System {
             ),
             processes: Mutex::default(),
             logs: Arc::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -299,6 +301,7 @@ impl System {
         } else {
             Format::Rest
         };
+        self.keep_secrets_of(&event);
         let answered = self.runtime.invoke(binary, event.to_string());
         let answer = tokio::select! {
             answer = answered => answer.ok(),
@@ -306,7 +309,11 @@ impl System {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{binary} does not answer; it said: {:#?}", self.logs()),
         };
         match answer? {
-            Answer::Response(response) => Some(Reply::read(&response, format, !binary.starts_with("bare-"))),
+            Answer::Response(response) => {
+                let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
+                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response"]);
+                Some(reply)
+            }
             Answer::Error(error) => {
                 panic!(
                     "{binary} reported an error: {} {:#?}",
@@ -324,7 +331,11 @@ impl System {
         }
         let answered = self.runtime.invoke(binary, event.to_string());
         match tokio::time::timeout(Duration::from_secs(60), answered).await {
-            Ok(Ok(Answer::Response(response))) => Ok(serde_json::from_slice(&response).unwrap()),
+            Ok(Ok(Answer::Response(response))) => {
+                let output = serde_json::from_slice(&response).unwrap();
+                self.keep_secrets_in(&output, &["password"]);
+                Ok(output)
+            }
             Ok(Ok(Answer::Error(error))) => Err(String::from_utf8_lossy(&error).into_owned()),
             other => panic!("{binary} gave no answer ({other:?}); it said: {:#?}", self.logs()),
         }
@@ -615,11 +626,55 @@ impl System {
     }
 }
 
-/// A fault that was never met would make its test pass for nothing.
+/// What no function may ever print: what people send and what they are given to authenticate with.
+impl System {
+    fn keep_secrets_of(&self, event: &Value) {
+        let body = event["body"].as_str().and_then(|body| serde_json::from_str(body).ok());
+        let sent = ["password", "password2", "old", "new", "message", "refresh"];
+        self.keep_secrets_in(body.as_ref().unwrap_or(&Value::Null), &sent);
+        for headers in [&event["headers"], &event["multiValueHeaders"]] {
+            for (name, value) in headers.as_object().into_iter().flatten() {
+                if name.eq_ignore_ascii_case("authorization") {
+                    let value = value.as_str().unwrap_or_default();
+                    self.keep_secret(value.rsplit(' ').next().unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    fn keep_secrets_in(&self, body: &Value, secret: &[&str]) {
+        for (name, value) in body.as_object().into_iter().flatten() {
+            match value {
+                Value::String(text) if secret.contains(&name.as_str()) => self.keep_secret(text),
+                inner => self.keep_secrets_in(inner, secret),
+            }
+        }
+    }
+
+    fn keep_secret(&self, text: &str) {
+        // Of a JWT the signature is the secret; what is short is in every text by chance.
+        let secret = text.rsplit('.').next().unwrap_or_default();
+        if (12..2_000).contains(&secret.len()) {
+            self.secrets.lock().unwrap().insert(secret.to_owned());
+        }
+    }
+}
+
+/// A fault that was never met would make its test pass for nothing. And whatever a test was about: nothing it sent or was given may be in
+/// what the functions printed.
 impl Drop for System {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            assert!(self.recorder.all_lost(), "a fault of this test was never met");
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(self.recorder.all_lost(), "a fault of this test was never met");
+        let seed = base64_of(&SEED);
+        let secrets = self.secrets.lock().unwrap();
+        for line in self.logs.lock().unwrap().iter() {
+            for secret in secrets.iter().chain([&seed]) {
+                assert!(!line.contains(secret.as_str()), "{secret:?} is in the log: {line}");
+            }
+            assert!(!line.contains("argon2id"), "a hash is in the log: {line}");
         }
     }
 }

@@ -185,15 +185,15 @@ fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
         .for_format(request.as_ref().ok().map(|request| request.format))
         .with_header("x-request-id", request_id);
     let method = request.as_ref().map_or("", |request| request.method.as_str());
-    log(
-        api::FALLBACK,
+    let line = Line {
+        endpoint: api::FALLBACK,
         method,
+        route: "",
         request_id,
-        &reply,
-        outcome.as_ref().err(),
-        Usage::default(),
+        usage: Usage::default(),
         started,
-    );
+    };
+    line.write(&reply, outcome.as_ref().err());
     reply
 }
 
@@ -333,15 +333,15 @@ where
             .with_header("x-request-id", request_id)
             .with_caching(self.endpoint.caching, outcome.is_ok())
             .with_cors(&self.config.allowed_origins, origin(request.as_ref().ok()));
-        log(
-            self.endpoint.name,
-            self.endpoint.method.as_str(),
+        let line = Line {
+            endpoint: self.endpoint.name,
+            method: self.endpoint.method.as_str(),
+            route: manner.route,
             request_id,
-            &reply,
-            outcome.as_ref().err(),
             usage,
             started,
-        );
+        };
+        line.write(&reply, outcome.as_ref().err());
         reply
     }
 
@@ -451,28 +451,33 @@ fn is_json(content_type: &str) -> bool {
         })
 }
 
-fn log(
-    endpoint: &str,
-    method: &str,
-    request_id: &str,
-    reply: &Reply,
-    error: Option<&Error>,
+/// The one log line of a request. It says what happened and to which route, never who or what was sent.
+struct Line<'a> {
+    endpoint: &'a str,
+    method: &'a str,
+    route: &'a str,
+    request_id: &'a str,
     usage: Usage,
     started: Timestamp,
-) {
-    tracing::info!(
-        request_id,
-        endpoint,
-        method,
-        status = reply.status(),
-        code = error.map_or("ok", Error::code),
-        duration_ms = u64::try_from(clock().since(started).as_millis()).unwrap_or(u64::MAX),
-        dynamodb_calls = usage.calls,
-        dynamodb_read_units = usage.read_units,
-        dynamodb_write_units = usage.write_units,
-        error = error.and_then(source_of),
-        "request"
-    );
+}
+
+impl Line<'_> {
+    fn write(&self, reply: &Reply, error: Option<&Error>) {
+        tracing::info!(
+            request_id = self.request_id,
+            endpoint = self.endpoint,
+            method = self.method,
+            route = self.route,
+            status = reply.status(),
+            code = error.map_or("ok", Error::code),
+            duration_ms = u64::try_from(clock().since(self.started).as_millis()).unwrap_or(u64::MAX),
+            dynamodb_calls = self.usage.calls,
+            dynamodb_read_units = self.usage.read_units,
+            dynamodb_write_units = self.usage.write_units,
+            error = error.and_then(source_of),
+            "request"
+        );
+    }
 }
 
 /// What went wrong below an error that tells clients nothing of it.

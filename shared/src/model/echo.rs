@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use super::Answer;
-use crate::{domain::Message, error::Error};
+use crate::{config::EchoFailure, domain::Message, error::Error};
 
 /// A model that needs no network: it names the message, after a delay, or fails. For tests and demonstrations.
 #[derive(Debug, Clone)]
 pub(super) struct Echo {
     pub(super) delay: Duration,
-    pub(super) fails: bool,
+    pub(super) failure: EchoFailure,
 }
 
 impl Echo {
@@ -16,8 +16,14 @@ impl Echo {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        if self.fails {
-            return Err(Error::ModelFailed("The model failed; nothing was charged".into()));
+        match self.failure {
+            EchoFailure::None => {}
+            EchoFailure::Error => return Err(Error::model_failed()),
+            #[expect(
+                clippy::panic,
+                reason = "what a defect does, so that it can be seen to cost nobody anything"
+            )]
+            EchoFailure::Panic => panic!("the echo was told to panic"),
         }
         Ok(Answer {
             text: format!("AI Response to: {}", message.as_str()),

@@ -2,7 +2,9 @@
 
 mod echo;
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
 
 use crate::{
     config::{ModelConfig, ProviderConfig},
@@ -34,9 +36,9 @@ enum Provider {
 impl Model {
     /// The configured model.
     pub fn new(config: &ModelConfig) -> Self {
-        let ProviderConfig::Echo { delay, fails } = config.provider;
+        let ProviderConfig::Echo { delay, failure } = config.provider;
         Self {
-            provider: Provider::Echo(echo::Echo { delay, fails }),
+            provider: Provider::Echo(echo::Echo { delay, failure }),
             timeout: config.timeout,
         }
     }
@@ -47,8 +49,15 @@ impl Model {
     /// [`Error::ModelFailed`] and [`Error::ModelTimedOut`]; the caller gives the hold back.
     pub async fn answer(&self, message: &Message) -> Result<Answer, Error> {
         let Provider::Echo(echo) = &self.provider;
-        tokio::time::timeout(self.timeout, echo.answer(message))
-            .await
-            .unwrap_or(Err(Error::ModelTimedOut))
+        // A defect in a provider must not leave a hold to its lease: it is one more way to fail.
+        let answer = AssertUnwindSafe(echo.answer(message)).catch_unwind();
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => {
+                tracing::error!("the model panicked");
+                Err(Error::model_failed())
+            }
+            Err(_elapsed) => Err(Error::ModelTimedOut),
+        }
     }
 }
