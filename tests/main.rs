@@ -25,6 +25,7 @@ mod clients;
 mod closing;
 mod edge;
 mod idempotency;
+mod models;
 mod pacing;
 mod reconcile;
 mod refusals;

@@ -92,7 +92,7 @@ async fn every_kind_of_drift_is_reported_and_changes_nothing_without_being_told_
         .key("sk", AttributeValue::S("USER".into()));
     delete.send().await.unwrap();
 
-    let before = sorted(system.scan().await);
+    let before = sorted(&system.scan().await);
     let report = reconcile(&system, json!({})).await.unwrap_err();
     assert_eq!(
         (&report["drifted"], &report["repaired"]),
@@ -122,7 +122,7 @@ async fn every_kind_of_drift_is_reported_and_changes_nothing_without_being_told_
             ("toomuch", Some(5_000), Some(3_900)),
         ]
     );
-    assert_eq!(sorted(system.scan().await), before, "nothing was changed");
+    assert_eq!(sorted(&system.scan().await), before, "nothing was changed");
     // Each is in the log too, for who is woken by the alarm.
     let logs = system.logs().join("\n");
     assert_eq!(logs.matches("does not agree with its ledger").count(), 5);
@@ -167,7 +167,7 @@ async fn every_kind_of_drift_is_reported_and_changes_nothing_without_being_told_
     );
 }
 
-fn sorted(items: Vec<HashMap<String, AttributeValue>>) -> Vec<String> {
+fn sorted(items: &[HashMap<String, AttributeValue>]) -> Vec<String> {
     let mut lines: Vec<_> = items
         .iter()
         .map(|item| {

@@ -283,6 +283,49 @@ pub enum ProviderConfig {
         /// `ECHO_FAILURE`, default `none`: how every call fails after the delay.
         failure: EchoFailure,
     },
+    /// Any server that speaks OpenAI's chat completions API.
+    OpenAi(OpenAiConfig),
+}
+
+/// A server that speaks OpenAI's chat completions API.
+#[derive(Clone)]
+pub struct OpenAiConfig {
+    /// `OPENAI_BASE_URL`, default `https://api.openai.com/v1`: what `/chat/completions` is added to.
+    pub base_url: String,
+    /// `OPENAI_API_KEY`, none by default: sent as a bearer token.
+    pub api_key: Option<String>,
+    /// `MODEL_NAME`, required.
+    pub model: String,
+    /// `MODEL_MAX_OUTPUT_TOKENS`, default 1024: how long an answer may be, in the model's own tokens.
+    pub max_output_tokens: u32,
+}
+
+impl fmt::Debug for OpenAiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "OpenAiConfig {{ {} at {}, key: [redacted] }}",
+            self.model, self.base_url
+        )
+    }
+}
+
+impl OpenAiConfig {
+    fn from_env() -> Result<Self, ConfigError> {
+        let base_url = optional("OPENAI_BASE_URL").unwrap_or_else(|| "https://api.openai.com/v1".into());
+        if !(base_url.starts_with("https://") || base_url.starts_with("http://")) {
+            return Err(ConfigError {
+                variable: "OPENAI_BASE_URL",
+                problem: format!("'{base_url}' is not a URL such as https://api.openai.com/v1"),
+            });
+        }
+        Ok(Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            api_key: optional("OPENAI_API_KEY"),
+            model: required("MODEL_NAME")?,
+            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", 1_024, 1..=1_000_000)?,
+        })
+    }
 }
 
 /// How the echo fails.
@@ -302,17 +345,19 @@ impl ModelConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        choice("MODEL_PROVIDER", "echo", &["echo"])?;
-        let delay = in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?;
-        Ok(Self {
-            provider: ProviderConfig::Echo {
-                delay: Duration::from_millis(delay),
+        let provider = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
+            "openai" => ProviderConfig::OpenAi(OpenAiConfig::from_env()?),
+            _ => ProviderConfig::Echo {
+                delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
                 failure: match choice("ECHO_FAILURE", "none", &["none", "error", "panic"])? {
                     "error" => EchoFailure::Error,
                     "panic" => EchoFailure::Panic,
                     _ => EchoFailure::None,
                 },
             },
+        };
+        Ok(Self {
+            provider,
             timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
         })
     }

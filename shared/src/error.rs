@@ -69,6 +69,12 @@ pub enum Error {
     ModelFailed(Cow<'static, str>),
     /// The model did not answer in time. Nothing was charged.
     ModelTimedOut,
+    /// The model has no room for another request now. Nothing was charged.
+    ModelBusy(Duration),
+    /// The message is longer than the model takes. Nothing was charged.
+    ContextTooLong,
+    /// The model's provider does not answer messages like this one. Nothing was charged.
+    ContentFiltered,
     /// The answer came so late that its hold had been given back. Nothing was charged.
     HoldLost,
     /// It may have been done and charged, or not; the history and the ledger tell.
@@ -124,6 +130,9 @@ impl Error {
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ModelFailed(_) => "model_failed",
             Self::ModelTimedOut => "model_timed_out",
+            Self::ModelBusy(_) => "model_busy",
+            Self::ContextTooLong => "context_length_exceeded",
+            Self::ContentFiltered => "content_filtered",
             Self::HoldLost => "hold_lost",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Drift(_) => "drift",
@@ -167,6 +176,9 @@ impl Error {
             Self::TooManyInFlight => "Too many messages are being answered at once",
             Self::ModelFailed(reason) => return reason.clone(),
             Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
+            Self::ModelBusy(_) => "The model is busy; nothing was charged",
+            Self::ContextTooLong => "The message is longer than the model takes; nothing was charged",
+            Self::ContentFiltered => "The model does not answer this message; nothing was charged",
             Self::HoldLost => "The answer came too late; nothing was charged",
             Self::OutcomeUnknown => {
                 "It may or may not have been done; look before sending it again, or use an Idempotency-Key"
@@ -180,7 +192,7 @@ impl Error {
     /// How long a client should wait before it tries again, where that is known.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Paced(wait) => Some(*wait),
+            Self::Paced(wait) | Self::ModelBusy(wait) => Some(*wait),
             Self::TooManyInFlight
             | Self::IdempotencyInProgress
             | Self::HoldLost

@@ -3,6 +3,7 @@
 mod binaries;
 mod examples;
 mod forge;
+mod model;
 mod recorder;
 mod reply;
 mod runtime;
@@ -10,6 +11,7 @@ mod system;
 
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
+pub use model::{ModelServer, Told};
 pub use recorder::{Lost, Recorded, round_trips};
 pub use reply::Reply;
 pub use system::{Account, Request, System, root, template};

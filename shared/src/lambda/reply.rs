@@ -221,7 +221,8 @@ const fn status(error: &Error) -> u16 {
         | Error::Malformed(_)
         | Error::UsernameTaken
         | Error::LogoutTokenNotValid
-        | Error::WrongPassword => 400,
+        | Error::WrongPassword
+        | Error::ContextTooLong => 400,
         Error::NotAuthenticated
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
@@ -237,11 +238,13 @@ const fn status(error: &Error) -> u16 {
         Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge => 413,
         Error::UnsupportedMediaType => 415,
-        Error::IdempotencyMismatch => 422,
+        Error::IdempotencyMismatch | Error::ContentFiltered => 422,
         Error::TooManyInFlight | Error::Paced(_) => 429,
         Error::Internal(_) | Error::Drift(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => 503,
+        Error::ModelBusy(_) | Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => {
+            503
+        }
         Error::ModelTimedOut => 504,
     }
 }

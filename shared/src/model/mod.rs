@@ -1,6 +1,7 @@
 //! The models that answer.
 
 mod echo;
+mod openai;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -31,14 +32,30 @@ pub struct Model {
 #[derive(Debug, Clone)]
 enum Provider {
     Echo(echo::Echo),
+    OpenAi(openai::OpenAi),
+}
+
+impl Provider {
+    async fn answer(&self, message: &Message) -> Result<Answer, Error> {
+        match self {
+            Self::Echo(echo) => echo.answer(message).await,
+            Self::OpenAi(server) => server.answer(message).await,
+        }
+    }
 }
 
 impl Model {
     /// The configured model.
     pub fn new(config: &ModelConfig) -> Self {
-        let ProviderConfig::Echo { delay, failure } = config.provider;
+        let provider = match &config.provider {
+            ProviderConfig::Echo { delay, failure } => Provider::Echo(echo::Echo {
+                delay: *delay,
+                failure: *failure,
+            }),
+            ProviderConfig::OpenAi(server) => Provider::OpenAi(openai::OpenAi::new(server)),
+        };
         Self {
-            provider: Provider::Echo(echo::Echo { delay, failure }),
+            provider,
             timeout: config.timeout,
         }
     }
@@ -48,9 +65,8 @@ impl Model {
     /// # Errors
     /// [`Error::ModelFailed`] and [`Error::ModelTimedOut`]; the caller gives the hold back.
     pub async fn answer(&self, message: &Message) -> Result<Answer, Error> {
-        let Provider::Echo(echo) = &self.provider;
         // A defect in a provider must not leave a hold to its lease: it is one more way to fail.
-        let answer = AssertUnwindSafe(echo.answer(message)).catch_unwind();
+        let answer = AssertUnwindSafe(self.provider.answer(message)).catch_unwind();
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_panic)) => {
