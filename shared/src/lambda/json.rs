@@ -27,12 +27,14 @@ pub(super) fn object(bytes: &[u8]) -> Result<Value, Error> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
 }
 
 impl Strict {
-    fn inner<E: serde::de::Error>(&self) -> Result<Self, E> {
+    /// What reads the elements of an array or the members of an object, also of one without any.
+    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
             return Err(E::custom("nested too deeply"));
         }
@@ -86,17 +88,19 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut elements: S) -> Result<Value, S::Error> {
+        let inner = self.inner()?;
         let mut array = Vec::new();
-        while let Some(element) = elements.next_element_seed(self.inner()?)? {
+        while let Some(element) = elements.next_element_seed(inner)? {
             array.push(element);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Value, M::Error> {
+        let inner = self.inner()?;
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let value = members.next_value_seed(self.inner()?)?;
+            let value = members.next_value_seed(inner)?;
             if object.insert(name, value).is_some() {
                 return Err(M::Error::custom("a member is given twice"));
             }
@@ -151,6 +155,11 @@ mod tests {
         let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         assert!(object(nested(32).as_bytes()).is_ok());
         assert!(refusal(nested(33).as_bytes()).contains("nested too deeply"));
+        for empty in ["{}", "[]"] {
+            let around = |depth: usize| nested(depth).replace('1', empty);
+            assert!(object(around(31).as_bytes()).is_ok());
+            assert!(refusal(around(32).as_bytes()).contains("nested too deeply"));
+        }
         assert!(refusal(nested(10_000).as_bytes()).contains("nested too deeply"));
     }
 }
