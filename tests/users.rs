@@ -204,3 +204,38 @@ async fn the_list_pages_through_all_active_users_by_name() {
         .await
         .expect_error(400, "malformed");
 }
+
+/// DynamoDB bounds a sort key at 1024 bytes, in a query too, and a page begins one byte behind the name that the one before ended with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_users_can_end_with_the_longest_name() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.set_text(&ada, "role", "staff").await;
+    let sign_up = |name: &str| {
+        let request = Request::post("/api/v1/users", &credentials(name, "correct horse battery"));
+        system.send(request)
+    };
+    let longest = format!("{}abc", "\u{20000}".repeat(127));
+    sign_up(&longest).await.expect_status(201);
+    // One byte more in its key than in itself.
+    let too_long = format!("{}aİ", "\u{20000}".repeat(127));
+    sign_up(&too_long).await.expect_error(400, "invalid");
+    sign_up("\u{20001}").await.expect_status(201);
+    for path in ["/api/v1/users/all", "/api/v1/admin/users"] {
+        let page = |query: [(&'static str, String); 2]| {
+            let request = query
+                .iter()
+                .fold(Request::get(path), |request, (name, value)| request.query(name, value));
+            system.send(request.bearer(&ada.access))
+        };
+        let first = page([("limit", "2".into()), ("unknown", String::new())])
+            .await
+            .expect_status(200);
+        assert_eq!(first.body["data"][1]["username"], longest.as_str());
+        let second = page([("limit", "2".into()), ("cursor", first.text_of("next_cursor"))])
+            .await
+            .expect_status(200);
+        assert_eq!(second.body["data"][0]["username"], "\u{20001}");
+        assert_eq!(second.body["next_cursor"], Value::Null);
+    }
+}

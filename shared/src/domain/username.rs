@@ -39,8 +39,9 @@ impl Username {
         if name.chars().nth(Self::MAX_CHARS).is_some() {
             return invalid("Username must be at most 150 characters long");
         }
-        // The list of users sorts by the key, a `#` and the name; DynamoDB bounds a sort key at 1024 bytes.
-        if name.len() + 1 + fold(&name).len() > 1024 {
+        // The list of users sorts by the key, a `#` and the name; DynamoDB bounds a sort key at 1024 bytes, and a page begins one byte
+        // behind the last name of the page before.
+        if name.len() + 1 + fold(&name).len() >= 1024 {
             return invalid("Username is too long");
         }
         if !name.chars().all(is_name_char) {
