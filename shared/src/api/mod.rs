@@ -433,6 +433,9 @@ pub fn methods_of(path: &str) -> Vec<Method> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

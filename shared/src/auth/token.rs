@@ -252,6 +252,9 @@ fn use_aws_lc() {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -60,3 +60,6 @@ impl Invalid {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;

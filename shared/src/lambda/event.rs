@@ -228,6 +228,9 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -110,6 +110,9 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -489,6 +489,9 @@ fn source_of(error: &Error) -> Option<String> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
