@@ -28,6 +28,7 @@ mod idempotency;
 mod models;
 mod pacing;
 mod reconcile;
+mod edge_fuzz;
 mod refusals;
 mod scale;
 mod sessions;
