@@ -124,9 +124,9 @@ impl Attack<'_> {
         let (query, headers) = (self.query(), self.headers(caller));
         let (body, base64) = self.body(example);
         if self.random.percent(50) {
-            self.rest_event(&method, &path, &query, &headers, body, base64)
+            self.rest_event(&method, &path, &query, &headers, body.as_deref(), base64)
         } else {
-            http_event(&method, &path, &query, &headers, body, base64)
+            http_event(&method, &path, &query, &headers, body.as_deref(), base64)
         }
     }
 
@@ -225,7 +225,7 @@ impl Attack<'_> {
         }
         let text = match self.random.below(20) {
             0..5 => return (example.body.is_some().then(|| right.to_string()), false),
-            5..11 => self.changed(right).to_string(),
+            5..11 => self.changed(&right).to_string(),
             11..14 => self.broken(&right.to_string()),
             14 => return (Some(STANDARD.encode(self.random.draw(any::<Vec<u8>>()))), true),
             15 => {
@@ -247,7 +247,7 @@ impl Attack<'_> {
     }
 
     /// A body with some of its members others, more or none.
-    fn changed(&mut self, body: Value) -> Value {
+    fn changed(&mut self, body: &Value) -> Value {
         let mut members: Map<String, Value> = body.as_object().cloned().unwrap_or_default();
         for _ in 0..=self.random.below(2) {
             let names: Vec<_> = members.keys().cloned().chain(["extra".to_owned()]).collect();
@@ -269,7 +269,7 @@ impl Attack<'_> {
         path: &str,
         query: &[(String, String)],
         headers: &[(String, String)],
-        body: Option<String>,
+        body: Option<&str>,
         base64: bool,
     ) -> Value {
         let multiple = |pairs: &[(String, String)]| {
@@ -300,7 +300,7 @@ fn http_event(
     path: &str,
     query: &[(String, String)],
     headers: &[(String, String)],
-    body: Option<String>,
+    body: Option<&str>,
     base64: bool,
 ) -> Value {
     let headers: Map<_, _> = headers

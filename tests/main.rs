@@ -29,6 +29,7 @@ mod models;
 mod pacing;
 mod reconcile;
 mod edge_fuzz;
+mod model;
 mod refusals;
 mod scale;
 mod sessions;
