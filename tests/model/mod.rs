@@ -678,18 +678,25 @@ impl World<'_> {
         let reason = *self.random.one_of(&["a test", "another test"]);
         let key = self.random.percent(60).then(|| format!("key-{}", self.random.below(4)));
         let adjustment: Adjustment = (name.to_owned(), amount, reason);
-        let done_before = match (&expected, &key) {
+        // A key is looked up before the account that is to be adjusted: what was done for one since deleted is told all the same.
+        let caller = self.book.caller_with(&credential, Role::Admin);
+        let done_before = match (&caller, &key) {
             (Ok(caller), Some(key)) => self.book.users[caller].done.get(key).cloned(),
             _ => None,
         };
         let balance = self.book.users.get(name).map_or(0, |user| user.balance);
         let after = i128::from(balance) + i128::from(amount);
-        let expected = expected.and_then(|caller| match &done_before {
+        let expected = match &done_before {
             Some((done, _)) if *done != adjustment => Err((422, "idempotency_mismatch")),
-            Some(_) => Ok(caller),
-            None if (0..=MOST).contains(&after) => Ok(caller),
-            None => Err((400, "invalid")),
-        });
+            Some(_) => caller,
+            None => expected.and_then(|caller| {
+                if (0..=MOST).contains(&after) {
+                    Ok(caller)
+                } else {
+                    Err((400, "invalid"))
+                }
+            }),
+        };
         let mut request = Request::post(&format!("{path}/tokens"), &json!({"amount": amount, "reason": reason}));
         if let Some(key) = &key {
             request = request.header("Idempotency-Key", key);
