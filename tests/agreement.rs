@@ -361,3 +361,25 @@ fn a_chat_function_outlives_its_model_and_a_hold_outlives_its_function() {
     assert!(chat.timeout < number("HOLD_LEASE_SECONDS"));
     assert!(chat.timeout <= 29, "a REST API waits no longer");
 }
+
+#[test]
+fn every_outcome_names_a_test_that_there_is() {
+    let mut files = Vec::new();
+    sources(&root().join("tests"), "", &mut files);
+    let tests: String = files.into_iter().map(|(_, text)| text).collect();
+    let outcomes = fs::read_to_string(root().join("docs/outcomes.md")).unwrap();
+    let mut rows = 0;
+    for row in outcomes
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what"))
+    {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let names: Vec<_> = last.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test in: {row}");
+        for name in names {
+            assert!(tests.contains(&format!("async fn {name}(")), "there is no test {name}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 40, "{rows} rows");
+}
