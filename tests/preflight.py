@@ -25,7 +25,7 @@ REFUSED = [
     f"{A}\"#set($allowed = '*')", "#set($allowed = '*')", "$allowed", "${entry}", "$context.apiId", f"{A}\r\nSet-Cookie: a=b", ",", "'",
 ]  # fmt: skip
 GRANTS = {"Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS", "Access-Control-Max-Age": "7200",
-          "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key"}  # fmt: skip
+          "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Idempotency-Key, User-Agent, X-CSRFToken, X-Requested-With"}  # fmt: skip
 BAD_LISTS = ["", "null", "https://a.example/", "HTTPS://a.example", "*,https://a.example", "https://*.example", "https://a.example,",
              "https://a.example','x", "https://a.example ,https://b.example", "https://$a.example", "https://a.example\nx"]  # fmt: skip
 
@@ -59,7 +59,7 @@ def render(template: str, headers: dict[str, str]) -> tuple[dict[str, str], str]
     override: dict[str, str] = {}
     query = {"origin": A, "Origin": A}
     params = {"params": lambda name=None: query.get(name, "") if name else {"header": headers, "querystring": query}}
-    body = airspeed.Template(template).merge({"input": params, "context": {"responseOverride": {"header": override}}})
+    body = airspeed.Template(template).merge({"input": params, "context": {"responseOverride": {"header": override}, "requestId": "request-1"}})
     return override, body.strip()
 
 
@@ -81,7 +81,7 @@ def check_routes(template: dict[str, Any], body: dict[str, Any]) -> None:
 def check_origin(body: dict[str, Any], allowed: str, origin: str | None) -> None:
     """Every path gives the same, right answer, in whatever case the name of the header comes."""
     match = "*" if allowed == "*" else next((listed for listed in (A, B) if listed == origin and listed in allowed), None)
-    wanted = {} if allowed == "*" else {"Vary": "Origin"}
+    wanted = {"X-Request-Id": "request-1"} | ({} if allowed == "*" else {"Vary": "Origin"})
     wanted |= {"Access-Control-Allow-Origin": match, **GRANTS} if match else {}
     mocks = [item["options"][INTEGRATION]["responses"]["default"] for item in body["paths"].values() if "options" in item]
     texts = [resolve(mock["responseTemplates"]["application/json"], {"AllowedOrigins": allowed}) for mock in mocks]

@@ -113,10 +113,17 @@ impl Registrar {
     /// Gives the caller another password and ends every session and key of theirs.
     ///
     /// # Errors
-    /// [`Error::WrongPassword`]; a new password that protects nothing; a caller whose claims no longer hold.
-    pub async fn change_password(&self, caller: &Caller, old: &Password, new: Password) -> Result<(), Error> {
+    /// [`Error::WrongPassword`]; [`Error::Paced`] after too many wrong ones; a new password that protects nothing; a caller whose claims no longer hold.
+    pub async fn change_password(
+        &self,
+        caller: &Caller,
+        old: &Password,
+        new: Password,
+        network: &Network,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let user = self.store.read_user(caller).await?;
-        confirm(old, &user).await?;
+        confirm(&self.store, old, &user, network, now).await?;
         let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
             member: "new",
             ..invalid
@@ -126,10 +133,19 @@ impl Registrar {
     }
 }
 
-/// Checks the password of somebody who is logged in already, before what cannot be undone.
-async fn confirm(password: &Password, user: &User) -> Result<(), Error> {
+/// Checks the password of somebody who is logged in already, before what cannot be undone. Whoever has got hold of a token must not find the
+/// password with it, so failures count as those of logins do.
+async fn confirm(
+    store: &Store,
+    password: &Password,
+    user: &User,
+    network: &Network,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let name = user.key();
+    store.count_failure(name.as_str(), network, now).await?;
     match auth::check_password(password, Some(&user.password_hash)).await? {
-        Checked::Right { .. } => Ok(()),
+        Checked::Right { .. } => store.forget_failures(name.as_str(), network).await,
         Checked::Wrong => Err(Error::WrongPassword),
     }
 }
@@ -189,20 +205,29 @@ impl Accounts {
     /// If the caller's claims no longer hold.
     pub async fn own(&self, caller: &Caller, now: Timestamp) -> Result<User, Error> {
         let user = self.store.read_user(caller).await?;
-        self.store.give_back(user, now).await
+        self.store.give_back(user, now).await.map_err(|error| match error {
+            Error::UserNotFound => caller.not_valid(),
+            other => other,
+        })
     }
 
     /// Closes the caller's account for good and removes everything of theirs, then the account itself, so that until the end its name
     /// is taken. What is cut off half-way is finished by the next call.
     ///
     /// # Errors
-    /// [`Error::WrongPassword`]; [`Error::AdminAccount`]; [`Error::DeletionContinues`] if there was more than one call can remove; a
+    /// [`Error::WrongPassword`]; [`Error::Paced`] after too many wrong ones; [`Error::AdminAccount`]; [`Error::DeletionContinues`] if there was more than one call can remove; a
     /// caller whose claims no longer hold.
-    pub async fn delete(&self, caller: &Caller, password: &Password) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        password: &Password,
+        network: &Network,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let user = self.store.read_user_to_delete(caller).await?;
-        confirm(password, &user).await?;
-        self.store.close_account(caller, &user).await?;
-        tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&user))
+        confirm(&self.store, password, &user, network, now).await?;
+        let closed = self.store.close_account(caller, user).await?;
+        tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&closed))
             .await
             .unwrap_or(Err(Error::DeletionContinues))
     }

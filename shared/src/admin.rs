@@ -9,8 +9,8 @@ use crate::{
     config::AccountConfig,
     domain::{
         Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Fingerprint, IdempotencyKey, Invalid,
-        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, Reason, Role, StaffCaller, Timestamp,
-        User, UserKey, Username, id::random,
+        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, PasswordPolicy, Reason, Role,
+        StaffCaller, Timestamp, User, UserKey, Username, id::random,
     },
     error::Error,
     store::{FoundUser, Page, Store, UserPatch},
@@ -32,6 +32,8 @@ pub struct LedgerPage {
     pub user: User,
     /// The entries, newest first. The sign-up grant is not among them: it is part of the account.
     pub entries: Vec<LedgerEntry>,
+    /// Whether the sign-up grant comes next, with which every ledger begins.
+    pub ends: bool,
     /// What to send as `cursor` for the next page.
     pub next_cursor: Option<String>,
 }
@@ -144,10 +146,17 @@ impl Administration {
         let listing = Listing::LedgerOf(user);
         let after = cursor.map(|text| Cursor::decode(text, listing)).transpose()?;
         let (owner, page) = self.store.list_ledger(caller, user, after.as_ref(), size).await?;
+        // The sign-up grant is one more entry: on a full page there is no room for it, and it is the next page.
+        let ends = page.next.is_none() && page.items.len() < size.get();
+        let next = match page.next {
+            None if !ends => page.items.last().map(|entry| Cursor::after(entry.id.to_string())),
+            next => next,
+        };
         Ok(LedgerPage {
             user: owner,
             entries: page.items,
-            next_cursor: page.next.map(|next| next.encode(listing)),
+            ends,
+            next_cursor: next.map(|next| next.encode(listing)),
         })
     }
 
@@ -285,7 +294,7 @@ impl Bootstrap {
     }
 
     async fn create(&self, username: Username, password: Option<String>, now: Timestamp) -> Result<AdminMade, Error> {
-        let generated = password.is_none().then(generate_password);
+        let generated = password.is_none().then(|| generate_password(self.config.passwords));
         let password = password.or_else(|| generated.clone()).unwrap_or_default();
         let account = NewAccount {
             username: username.clone(),
@@ -295,13 +304,23 @@ impl Bootstrap {
         let mut user = self.registrar.prepare(account, now).await?;
         user.role = Role::Admin;
         let changes = vec![Change::new("role", None, Role::Admin.as_str().to_owned())];
-        self.store.create_admin(&user, &admin_made(&user, changes, now)).await?;
-        Ok(AdminMade {
-            username,
-            role: Role::Admin,
-            created: true,
-            password: generated,
-        })
+        let entry = admin_made(&user, changes, now);
+        // The password is told here and nowhere else, so whether it was stored must not stay open. Sent again, it is found if it was.
+        for _ in 0..3 {
+            match self.store.create_admin(&user, &entry).await {
+                Ok(()) => {
+                    return Ok(AdminMade {
+                        username,
+                        role: Role::Admin,
+                        created: true,
+                        password: generated,
+                    });
+                }
+                Err(Error::Busy(source)) => tracing::warn!(error = %source, "storing the admin once more"),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::OutcomeUnknown)
     }
 
     async fn promote(&self, user: User, password: Option<String>, now: Timestamp) -> Result<AdminMade, Error> {
@@ -312,19 +331,21 @@ impl Bootstrap {
             }
             None => None,
         };
-        let mut changes = vec![Change::new(
-            "role",
-            Some(user.role.as_str().to_owned()),
-            Role::Admin.as_str().to_owned(),
-        )];
+        let mut changes = Vec::new();
+        if user.role != Role::Admin {
+            let (from, to) = (user.role.as_str().to_owned(), Role::Admin.as_str().to_owned());
+            changes.push(Change::new("role", Some(from), to));
+        }
         if !user.active {
             changes.push(Change::new("active", Some("false".into()), "true".into()));
         }
         if hash.is_some() {
             changes.push(Change::new("password", None, "changed".into()));
         }
-        let entry = admin_made(&user, changes, now);
-        self.store.promote_to_admin(&user, hash.as_ref(), &entry).await?;
+        if !changes.is_empty() {
+            let entry = admin_made(&user, changes, now);
+            self.store.promote_to_admin(&user, hash.as_ref(), &entry).await?;
+        }
         Ok(AdminMade {
             username: user.username,
             role: Role::Admin,
@@ -339,20 +360,21 @@ fn admin_made(user: &User, changes: Vec<Change>, now: Timestamp) -> AuditEntry {
         id: AuditId::new(now),
         action: Action::AdminMade,
         actor: None,
-        target: user.key(),
+        target: user.person(),
         changes,
         reason: None,
         created_at: now,
     }
 }
 
-/// 120 random bits in letters and digits that are not mistaken for one another when read aloud.
-fn generate_password() -> String {
+/// Letters and digits that are not mistaken for one another when read aloud, five random bits each: 24 of them, unless the deployment wants
+/// fewer or more.
+fn generate_password(policy: PasswordPolicy) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let bytes: [u8; 24] = random();
-    bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+    let length = 24.clamp(policy.min_bytes, policy.max_bytes);
+    let letter = |byte: u8| char::from(ALPHABET[usize::from(byte % 32)]);
+    std::iter::repeat_with(|| letter(random::<1>()[0]))
+        .take(length)
         .collect()
 }
 
@@ -362,8 +384,9 @@ mod tests {
 
     #[test]
     fn a_generated_password_is_long_and_new_each_time() {
-        let (one, other) = (generate_password(), generate_password());
-        assert_eq!(one.len(), 24);
-        assert_ne!(one, other);
+        let of = |min_bytes, max_bytes| generate_password(PasswordPolicy { min_bytes, max_bytes });
+        assert_eq!(of(8, 1024).len(), 24);
+        assert_eq!((of(40, 1024).len(), of(8, 12).len()), (40, 12));
+        assert_ne!(of(8, 1024), of(8, 1024));
     }
 }

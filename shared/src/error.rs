@@ -81,7 +81,7 @@ pub enum Error {
     OutcomeUnknown,
     /// Balances do not agree with their ledgers; says which.
     Drift(String),
-    /// The table could not take the request now. Nothing was charged; it can be sent again.
+    /// The table could not take the request now, or did not say whether it did. Nothing was charged; it can be sent again.
     Busy(Box<dyn StdError + Send + Sync>),
     /// Something that should not happen; logged with its source.
     Internal(Box<dyn StdError + Send + Sync>),
@@ -168,7 +168,9 @@ impl Error {
             Self::AdminAccount => {
                 "An admin's account cannot be deleted; another admin must take the role from it first"
             }
-            Self::DeletionContinues => "The account is closed; send the request again to remove what is left of it",
+            Self::DeletionContinues => {
+                "The account is closed; what is left of it goes when the request is sent again, or within a day by itself"
+            }
             Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
             Self::IdempotencyInProgress => "The request with this Idempotency-Key is still being answered",
             Self::Paced(_) => "Too many requests; try again later",

@@ -41,6 +41,8 @@ pub struct Reconciled {
     pub chats: u64,
     /// How many looked wrong at first and had only been busy.
     pub busy: u64,
+    /// How many could not be looked at, because they are in such use or the table had no room. The run fails at its end.
+    pub unchecked: u64,
     /// How many holds of dead calls went back to their users, who had not come back themselves.
     pub holds_given_back: u64,
     /// How many tokens those held.
@@ -95,7 +97,7 @@ impl Reconciliation {
         let walks = (0..segments).map(|segment| self.walk(segment, segments, request.repair, now, &found));
         try_join_all(walks).await?;
         let found = found.into_inner();
-        if found.drifted > found.repaired {
+        if found.drifted > found.repaired || found.unchecked > 0 {
             let report = serde_json::to_string(&found).map_err(Error::internal)?;
             return Err(Error::Drift(report));
         }
@@ -252,7 +254,7 @@ impl Reconciliation {
             id: AuditId::new(now),
             action: Action::BalanceCorrected,
             actor: None,
-            target: user.key(),
+            target: user.person(),
             changes: vec![Change::new(
                 "token_balance",
                 Some(user.balance.to_string()),

@@ -12,8 +12,8 @@ use crate::{
     auth::{Claims, PublicKey, Purpose, Signer, Verifier},
     config::TokenConfig,
     domain::{
-        AuthKey, AuthKeyHash, Caller, Generation, Proof, RefreshGrant, Session, SessionId, Timestamp, TokenVersion,
-        User, UserId, UserKey,
+        AuthKey, AuthKeyHash, Caller, Generation, Network, Proof, RefreshGrant, Session, SessionId, Timestamp,
+        TokenVersion, User, UserId, UserKey,
     },
     error::Error,
     store::{Opening, Store},
@@ -50,10 +50,15 @@ pub struct Authenticator {
     config: TokenConfig,
     verifiers: Mutex<Verifiers>,
     key_owners: Mutex<HashMap<AuthKeyHash, (UserKey, UserId)>>,
+    /// How many keys that are nobody's each network has sent, and since when.
+    guesses: Mutex<HashMap<Network, (Timestamp, u32)>>,
 }
 
 /// How many owners of keys a process remembers, about 200 bytes each.
 const MAX_KEY_OWNERS: usize = 10_000;
+/// How many keys that are nobody's a process looks up for one network in a minute.
+const MAX_GUESSES: u32 = 20;
+const GUESSES_WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct Verifiers {
@@ -101,6 +106,7 @@ impl Authenticator {
             config,
             verifiers: Mutex::default(),
             key_owners: Mutex::default(),
+            guesses: Mutex::default(),
         };
         if let Err(error) = authenticator.load(now).await {
             // The first token finds its key unknown and loads again; that request fails if the table is still out of reach.
@@ -133,14 +139,19 @@ impl Authenticator {
     /// Whose a key was never changes, so a process asks the table once for each.
     ///
     /// # Errors
-    /// [`Error::AuthKeyNotValid`].
-    pub async fn caller_with_key(&self, key: &str) -> Result<Caller, Error> {
+    /// [`Error::AuthKeyNotValid`]; [`Error::Paced`] after too many keys of one network that are nobody's.
+    pub async fn caller_with_key(&self, key: &str, network: &Network, now: Timestamp) -> Result<Caller, Error> {
         let hash = AuthKey::parse(key).ok_or(Error::AuthKeyNotValid)?.hash();
         let known = self.lock_owners().get(&hash).cloned();
         let (user, id) = match known {
             Some(owner) => owner,
             None => {
-                let owner = self.store.owner_of_key(&hash).await?.ok_or(Error::AuthKeyNotValid)?;
+                // Anybody can make a key up, and each costs a read of the table.
+                self.check_guesses(network, now)?;
+                let Some(owner) = self.store.owner_of_key(&hash).await? else {
+                    self.count_guess(network, now);
+                    return Err(Error::AuthKeyNotValid);
+                };
                 let mut owners = self.lock_owners();
                 if owners.len() >= MAX_KEY_OWNERS {
                     owners.clear();
@@ -154,6 +165,28 @@ impl Authenticator {
             id,
             proof: Proof::Key(hash),
         })
+    }
+
+    fn check_guesses(&self, network: &Network, now: Timestamp) -> Result<(), Error> {
+        let guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        match guesses.get(network) {
+            Some((since, count)) if *count >= MAX_GUESSES && now.since(*since) < GUESSES_WINDOW => {
+                Err(Error::Paced(GUESSES_WINDOW - now.since(*since)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count_guess(&self, network: &Network, now: Timestamp) {
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        if guesses.len() >= MAX_KEY_OWNERS {
+            guesses.clear();
+        }
+        let (since, count) = guesses.entry(network.clone()).or_insert((now, 0));
+        if now.since(*since) >= GUESSES_WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
     }
 
     fn lock_owners(&self) -> std::sync::MutexGuard<'_, HashMap<AuthKeyHash, (UserKey, UserId)>> {

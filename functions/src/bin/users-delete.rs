@@ -38,6 +38,8 @@ async fn main() -> Result<(), BoxError> {
 }
 
 async fn delete(app: &App, call: Call<SignedIn, DeleteRequest>) -> Result<Done, Error> {
-    app.accounts.delete(&call.caller, &call.input.password).await?;
+    app.accounts
+        .delete(&call.caller, &call.input.password, &call.network, call.now)
+        .await?;
     Ok(Done)
 }

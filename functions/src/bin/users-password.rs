@@ -39,6 +39,8 @@ async fn main() -> Result<(), BoxError> {
 
 async fn change(app: &App, call: Call<SignedIn, PasswordRequest>) -> Result<Done, Error> {
     let PasswordRequest { old, new } = call.input;
-    app.registrar.change_password(&call.caller, &old, new).await?;
+    app.registrar
+        .change_password(&call.caller, &old, new, &call.network, call.now)
+        .await?;
     Ok(Done)
 }

@@ -292,6 +292,7 @@ struct LedgerEntryBody {
     amount: i64,
     reason: String,
     actor: Option<UserKey>,
+    actor_id: Option<String>,
     balance_after: Amount,
     timestamp: String,
 }
@@ -307,7 +308,8 @@ impl From<LedgerEntry> for LedgerEntryBody {
             },
             amount: entry.amount,
             reason: entry.reason,
-            actor: entry.actor,
+            actor_id: entry.actor.as_ref().map(|actor| actor.id.to_string()),
+            actor: entry.actor.map(|actor| actor.username),
             balance_after: entry.balance_after,
             timestamp: entry.created_at.to_string(),
         }
@@ -385,12 +387,13 @@ impl Outcome for LedgerPage {
 
     fn render(self, _family: Family) -> LedgerBody {
         // The sign-up is the first entry of every ledger, so the last of the last page.
-        let first = self.next_cursor.is_none().then(|| LedgerEntryBody {
+        let first = self.ends.then(|| LedgerEntryBody {
             id: self.user.id.to_string(),
             kind: "signup",
             amount: i64::try_from(self.user.signup_grant.get()).unwrap_or(i64::MAX),
             reason: "Sign-up grant".into(),
             actor: None,
+            actor_id: None,
             balance_after: self.user.signup_grant,
             timestamp: self.user.created_at.to_string(),
         });
@@ -440,7 +443,9 @@ struct AuditEntryBody {
     id: String,
     action: crate::domain::Action,
     actor: Option<UserKey>,
+    actor_id: Option<String>,
     target: UserKey,
+    target_id: String,
     changes: Vec<crate::domain::Change>,
     reason: Option<String>,
     timestamp: String,
@@ -453,8 +458,10 @@ impl Outcome for AuditPage {
         let body = |entry: AuditEntry| AuditEntryBody {
             id: entry.id.to_string(),
             action: entry.action,
-            actor: entry.actor,
-            target: entry.target,
+            actor_id: entry.actor.as_ref().map(|actor| actor.id.to_string()),
+            actor: entry.actor.map(|actor| actor.username),
+            target_id: entry.target.id.to_string(),
+            target: entry.target.username,
             changes: entry.changes,
             reason: entry.reason,
             timestamp: entry.created_at.to_string(),

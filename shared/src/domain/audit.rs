@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AuditId, Timestamp, UserKey};
+use super::{AuditId, Timestamp, UserId, UserKey};
 
 /// What somebody with the right to did. Written in the same transaction as the deed, and never changed: no function may update or delete
 /// in the partition of the trail.
@@ -12,9 +12,9 @@ pub struct AuditEntry {
     pub action: Action,
     /// Who did it; nobody if an operator of the deployment did, who is no user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<UserKey>,
+    pub actor: Option<Person>,
     /// To whose account.
-    pub target: UserKey,
+    pub target: Person,
     /// What changed.
     pub changes: Vec<Change>,
     /// Why, if that was said.
@@ -22,6 +22,15 @@ pub struct AuditEntry {
     pub reason: Option<String>,
     /// When.
     pub created_at: Timestamp,
+}
+
+/// Somebody, as a trail that is kept for good names them: by name for people, and by id because a name may be deleted and taken again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The id.
+    pub id: UserId,
+    /// What every spelling of the name shares.
+    pub username: UserKey,
 }
 
 /// A kind of deed.

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AuthKeyHash, SessionId, UserId, UserKey};
+use super::{AuthKeyHash, Person, SessionId, UserId, UserKey};
 use crate::error::Error;
 
 /// Counts what ended every session of a user at once, such as a new password. A token names the count it was signed under.
@@ -62,6 +62,14 @@ impl Caller {
         match &self.proof {
             Proof::Session { session, .. } => Some(session),
             Proof::Key(_) => None,
+        }
+    }
+
+    /// The caller, as a trail names them.
+    pub(crate) fn person(&self) -> Person {
+        Person {
+            id: self.id,
+            username: self.user.clone(),
         }
     }
 

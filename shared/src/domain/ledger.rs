@@ -1,10 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Invalid, LedgerId, Timestamp, UserKey};
+use super::{Amount, Invalid, LedgerId, Person, Timestamp};
 
 /// Tokens to be put on a balance, or taken off it if negative. Never zero, never beyond what a balance can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adjustment(i64);
 
 impl Adjustment {
@@ -27,11 +26,11 @@ impl Adjustment {
         self.0
     }
 
-    /// The balance after this.
+    /// The balance after this, of a user who has that much `held`: it may all come back.
     ///
     /// # Errors
-    /// Says that it would be below zero or beyond what a balance can hold.
-    pub fn apply(self, balance: Amount) -> Result<Amount, Invalid> {
+    /// Says that it would be below zero or, with what is held, beyond what a balance can hold.
+    pub fn apply(self, balance: Amount, held: Amount) -> Result<Amount, Invalid> {
         let after = i64::try_from(balance.get())
             .ok()
             .and_then(|balance| balance.checked_add(self.0));
@@ -40,14 +39,14 @@ impl Adjustment {
             after => after
                 .and_then(|after| u64::try_from(after).ok())
                 .and_then(Amount::new)
+                .filter(|after| after.checked_add(held).is_some())
                 .ok_or_else(|| Invalid::new("amount", "Amount would take the balance beyond the largest there is")),
         }
     }
 }
 
 /// Why somebody with the right to did something to somebody else's account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason(String);
 
 impl Reason {
@@ -89,7 +88,7 @@ pub struct LedgerEntry {
     pub reason: String,
     /// Who did it; nobody if an operator's reconciliation did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<UserKey>,
+    pub actor: Option<Person>,
     /// The balance right after it; open holds are not part of it.
     pub balance_after: Amount,
     /// When it was made.
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_adjustment_keeps_a_balance_within_what_it_can_hold() {
-        let adjust = |tokens, from| Adjustment::parse(tokens).unwrap().apply(balance(from));
+        let adjust = |tokens, from| Adjustment::parse(tokens).unwrap().apply(balance(from), Amount::ZERO);
         assert_eq!(adjust(-100, 100), Ok(Amount::ZERO));
         assert_eq!(adjust(5, 100), Ok(balance(105)));
         assert!(adjust(-101, 100).unwrap_err().reason.contains("below zero"));
@@ -114,6 +113,9 @@ mod tests {
         assert_eq!(adjust(most, 0), Ok(Amount::MAX));
         assert!(adjust(most, 1).unwrap_err().reason.contains("beyond"));
         assert_eq!(adjust(-most, Amount::MAX.get()), Ok(Amount::ZERO));
+        // What is held comes back on top of it.
+        let with_hold = Adjustment::parse(most - 100).unwrap().apply(balance(0), balance(101));
+        assert!(with_hold.unwrap_err().reason.contains("beyond"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod user;
 mod username;
 
 pub use amount::Amount;
-pub use audit::{Action, AuditEntry, Change};
+pub use audit::{Action, AuditEntry, Change, Person};
 pub use auth_key::{AuthKey, AuthKeyHash};
 pub(crate) use caller::Proof;
 pub use caller::{AdminCaller, Caller, Generation, RefreshGrant, StaffCaller, TokenVersion};

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, SessionId, Timestamp,
+    Amount, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, Person, SessionId, Timestamp,
     TokenVersion, UserId, UserKey, Username,
 };
 
@@ -99,6 +99,9 @@ pub struct Hold {
     /// What is asked for, if that is under an idempotency key.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
+    /// Whether it holds nothing any more and only keeps requests from placing it that may still be on their way.
+    #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
+    pub void: bool,
 }
 
 /// An account as it was read in one operation.
@@ -144,6 +147,23 @@ impl User {
     /// The key of the user's name.
     pub fn key(&self) -> UserKey {
         self.username.key()
+    }
+
+    /// The user, as a trail names them.
+    pub fn person(&self) -> Person {
+        Person {
+            id: self.id,
+            username: self.key(),
+        }
+    }
+
+    /// What all holds hold together; saturates, which no sum of parts of one balance does.
+    pub fn held(&self) -> Amount {
+        let held = self
+            .holds
+            .values()
+            .try_fold(Amount::ZERO, |sum, hold| sum.checked_add(hold.cost));
+        held.unwrap_or(Amount::MAX)
     }
 
     /// The holds whose lease has run out, which whoever sees them gives back.

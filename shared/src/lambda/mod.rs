@@ -53,7 +53,10 @@ impl<App: AsRef<Authenticator>> Admit<App> for SignedIn {
         let authenticator = app.as_ref();
         match credentials(request)? {
             Credentials::Access(access) => authenticator.caller(access, now).await,
-            Credentials::Key(key) => authenticator.caller_with_key(key).await,
+            Credentials::Key(key) => {
+                let network = Network::of(request.source.as_deref());
+                authenticator.caller_with_key(key, &network, now).await
+            }
         }
     }
 }

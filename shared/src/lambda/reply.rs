@@ -131,10 +131,11 @@ impl Reply {
             return reply;
         }
         reply
+            // The headers that django-cors-headers allows by default, and our own.
             .with_header("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS")
             .with_header(
                 "access-control-allow-headers",
-                "Authorization, Content-Type, Idempotency-Key",
+                "Accept, Authorization, Content-Type, Idempotency-Key, User-Agent, X-CSRFToken, X-Requested-With",
             )
             .with_header("access-control-max-age", "7200")
     }

@@ -172,8 +172,8 @@ impl Store {
             let entry = AuditEntry {
                 id: audit_id,
                 action: Action::UserChanged,
-                actor: Some(caller.0.user.clone()),
-                target: target.clone(),
+                actor: Some(caller.0.person()),
+                target: user.person(),
                 changes,
                 reason: reason.map(|reason| reason.as_str().to_owned()),
                 created_at: now,
@@ -187,16 +187,35 @@ impl Store {
                 .value(":old_active", user.active)?
                 .value(":old_role", user.role)?;
             if !active {
-                update.push_str(", #sessions = :nothing");
+                // For good, keys too: who comes back proves anew who they are. The key is a function of the token version.
+                update.push_str(", #sessions = :nothing, #token_version = :next_version REMOVE #auth_key");
                 let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
-                placeholders = placeholders.name("#sessions", "sessions").value(":nothing", nothing)?;
+                placeholders = placeholders
+                    .name("#sessions", "sessions")
+                    .name("#token_version", "token_version")
+                    .name("#auth_key", "auth_key")
+                    .value(":nothing", nothing)?
+                    .value(":next_version", user.token_version.next())?;
             }
-            // What the audit trail says was before must have been.
-            let condition = "#active = :old_active AND #role = :old_role";
-            let writes = self.as_admin(caller, &user, &update, condition, placeholders)?;
-            let writes = writes.with(self.put_audit_entry(&entry)?);
+            // What the audit trail says was before must have been, and a key that is removed must be the one that is known here.
+            let mut condition = "#active = :old_active AND #role = :old_role".to_owned();
+            if !active {
+                match &user.auth_key {
+                    Some(hash) => {
+                        condition.push_str(" AND #auth_key = :seen_key");
+                        placeholders = placeholders.value(":seen_key", hash)?;
+                    }
+                    None => condition.push_str(" AND attribute_not_exists(#auth_key)"),
+                }
+            }
+            let writes = self.as_admin(caller, &user, &update, &condition, placeholders)?;
+            let mut writes = writes.with(self.put_audit_entry(&entry)?);
+            if !active && let Some(forget) = self.forget_auth_key(&user)? {
+                writes = writes.with(forget);
+            }
             let refused = match self.transact(writes.list).await {
                 Ok(()) => None,
+                Err(Cancelled::NotNow(source)) => return Err(Error::Busy(source)),
                 Err(Cancelled::Failed(error)) => return Err(error),
                 Err(Cancelled::Conditions(refused)) => Some(refused),
             };
@@ -206,10 +225,11 @@ impl Store {
                 user.role = role;
                 if !active {
                     user.sessions.clear();
+                    user.auth_key = None;
                 }
                 return Ok(user);
             }
-            user = changed_meanwhile(refused.unwrap_or_default(), caller, is_own)?;
+            user = changed_meanwhile(refused.unwrap_or_default(), caller, &user)?;
             pause(round.min(4)).await;
         }
         Err(Error::Busy("the account kept changing while it was changed".into()))
@@ -233,7 +253,6 @@ impl Store {
         once: Option<&Once>,
         now: Timestamp,
     ) -> Result<(LedgerEntry, bool), Error> {
-        let is_own = caller.0.user == *target;
         let (mut user, made) = self.begin_adjustment(caller, target, once, now).await?;
         if let Some(made) = made {
             return Ok(made);
@@ -243,20 +262,25 @@ impl Store {
         for round in 0..ROUNDS {
             if !user.expired_holds(now).is_empty() {
                 // What dead calls hold is the user's, and may be just what is to be taken off.
+                let id = user.id;
                 user = self.give_back(user, now).await?;
+                if user.id != id {
+                    return Err(Error::UserNotFound);
+                }
             }
             let entry = LedgerEntry {
                 id: ledger_id,
                 amount: amount.get(),
                 reason: reason.as_str().to_owned(),
-                actor: Some(caller.0.user.clone()),
-                balance_after: amount.apply(user.balance)?,
+                actor: Some(caller.0.person()),
+                balance_after: amount.apply(user.balance, user.held())?,
                 created_at: now,
             };
             let writes = self.adjustment(caller, &user, &entry, audit_id, once)?;
             let (of_ledger, of_once) = (writes.next, once.map(|_| writes.next + 2));
             let mut refused = match self.transact(writes.list).await {
                 Ok(()) => return Ok((entry, false)),
+                Err(Cancelled::NotNow(source)) => return Err(Error::Busy(source)),
                 Err(Cancelled::Failed(Error::Busy(source))) => {
                     // It may have been made. Sent again with the same ids, it is found if it was and made if it was not.
                     unknown = Some(source);
@@ -279,7 +303,7 @@ impl Store {
             {
                 return made_before(answered);
             }
-            user = changed_meanwhile(refused, caller, is_own)?;
+            user = changed_meanwhile(refused, caller, &user)?;
             pause(round.min(3)).await;
         }
         match unknown {
@@ -336,8 +360,8 @@ impl Store {
         let audit = AuditEntry {
             id: audit_id,
             action: Action::BalanceAdjusted,
-            actor: Some(caller.0.user.clone()),
-            target: target.clone(),
+            actor: Some(caller.0.person()),
+            target: user.person(),
             changes: vec![Change::new(
                 "token_balance",
                 Some(user.balance.to_string()),
@@ -452,6 +476,7 @@ impl Store {
             .name("#active", "active")
             .name("#deleting", "deleting")
             .name("#password", "password_hash")
+            .name("#auth_key", "auth_key")
             .value(":id", user.id)?
             .value(":admin", Role::Admin)?
             .value(":true", true)?
@@ -467,20 +492,31 @@ impl Store {
                 placeholders
                     .name("#token_version", "token_version")
                     .name("#sessions", "sessions")
-                    .name("#auth_key", "auth_key")
                     .value(":new_password", hash)?
                     .value(":next_version", user.token_version.next())?
                     .value(":nothing", nothing)?
             }
             None => placeholders,
         };
+        // The account that was read, with the password and the key that it had.
+        let mut condition =
+            "#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND ".to_owned();
+        let placeholders = match &user.auth_key {
+            Some(hash) => {
+                condition.push_str("#auth_key = :seen_key");
+                placeholders.value(":seen_key", hash)?
+            }
+            None => {
+                condition.push_str("attribute_not_exists(#auth_key)");
+                placeholders
+            }
+        };
         let (names, values) = placeholders.into_parts();
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key::user(&user.key())))
             .update_expression(update)
-            // The account that was read, with the password that it had.
-            .condition_expression("#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password")
+            .condition_expression(condition)
             .set_expression_attribute_names(names)
             .set_expression_attribute_values(values)
             .build()
@@ -493,6 +529,7 @@ impl Store {
         let writes = [Some(update), Some(self.put_audit_entry(entry)?), forget];
         match self.transact(writes.into_iter().flatten().collect()).await {
             Ok(()) => Ok(()),
+            Err(Cancelled::NotNow(source)) => Err(Error::Busy(source)),
             Err(Cancelled::Failed(error)) => Err(error),
             Err(Cancelled::Conditions(_)) => Err(Error::Busy("the account changed while it was promoted".into())),
         }
@@ -517,21 +554,27 @@ fn admin_claims(caller: &Caller) -> Result<Placeholders, Error> {
     claims_of(caller)?.name("#role", "role").value(":admin", Role::Admin)
 }
 
-/// The account as it is now that a change of it was refused, if another try may do better.
+/// The account as it is now that a change of `seen` was refused, if another try may do better.
 fn changed_meanwhile(
     mut refused: Vec<Result<(), Option<Item>>>,
     caller: &AdminCaller,
-    is_own: bool,
+    seen: &User,
 ) -> Result<User, Error> {
     let mut refused = refused.drain(..);
     let account = refused.next().unwrap_or(Ok(()));
     let nothing_visible = || Error::internal("a change was refused for no visible reason");
-    if is_own {
+    if caller.0.id == seen.id {
         let item = account.err().ok_or_else(nothing_visible)?;
         return with_role(admit(item, &caller.0)?, ADMIN);
     }
     if let Some(Err(item)) = refused.next() {
         with_role(admit(item, &caller.0)?, ADMIN)?;
     }
-    existing(account.err().ok_or_else(nothing_visible)?)
+    let user = existing(account.err().ok_or_else(nothing_visible)?)?;
+    // The name may have been deleted and taken again: what was meant for the one is not for the other.
+    if user.id == seen.id {
+        Ok(user)
+    } else {
+        Err(Error::UserNotFound)
+    }
 }

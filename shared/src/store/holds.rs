@@ -13,7 +13,7 @@ use super::{
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Amount, Caller, Chat, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
     error::Error,
 };
 
@@ -106,7 +106,7 @@ impl Store {
                     return Err(error);
                 }
             };
-            if let Some(other) = there.filter(|other| other.lease_until > now) {
+            if let Some(other) = there.filter(|other| other.lease_until > now && !other.void) {
                 // Another call under the same idempotency key.
                 return Err(if other.fingerprint == hold.fingerprint {
                     Error::IdempotencyInProgress
@@ -117,7 +117,10 @@ impl Store {
             let expired = user.expired_holds(now);
             if !expired.is_empty() {
                 // What dead calls still hold may be just what this one lacks.
-                self.give_back(user, now).await?;
+                self.give_back(user, now).await.map_err(|error| match error {
+                    Error::UserNotFound => caller.not_valid(),
+                    other => other,
+                })?;
                 continue;
             }
             if user.balance < hold.cost {
@@ -150,8 +153,14 @@ impl Store {
         // Parallel calls on one balance: each is let through only while the balance covers it. A request that the SDK sends again after a
         // lost reply finds its own hold and does not deduct twice.
         let mut condition = format!(
-            "{} AND #balance >= :cost AND attribute_not_exists(#holds.#hold) AND size(#holds) < :max_open",
-            holds_for(caller)
+            "{} AND #balance >= :cost AND size(#holds) < :max_open AND {}",
+            holds_for(caller),
+            // Under an idempotency key, what is left of a call that failed stands in nobody's way: should an old request of it still arrive and be
+            // settled, the key finds what was stored.
+            match hold.fingerprint {
+                Some(_) => "(attribute_not_exists(#holds.#hold) OR attribute_exists(#holds.#hold.#void))",
+                None => "attribute_not_exists(#holds.#hold)",
+            }
         );
         let mut update = acting_for(self.client.update_item(), caller)?
             .expression_attribute_names("#balance", "balance")
@@ -160,6 +169,9 @@ impl Store {
             .expression_attribute_values(":cost", to_value(hold.cost)?)
             .expression_attribute_values(":hold", to_value(hold)?)
             .expression_attribute_values(":max_open", to_value(terms.max_open)?);
+        if hold.fingerprint.is_some() {
+            update = update.expression_attribute_names("#void", "v");
+        }
         if let Some(rate) = terms.pace {
             // DynamoDB has no maximum of two values, so the two cases are two expressions. Whichever is wrong is refused, and the item that
             // comes with the refusal tells the other. Of many at once on the last of the burst, as many pass as fit.
@@ -198,6 +210,7 @@ impl Store {
         };
         match self.transact(writes).await {
             Ok(()) => Settled::Yes,
+            Err(Cancelled::NotNow(source)) => Settled::Unknown(Error::Busy(source)),
             Err(Cancelled::Failed(error)) => Settled::Unknown(error),
             // A settlement sent again after a lost reply finds its hold gone and its chat stored: it has been settled.
             Err(Cancelled::Conditions(mut conditions)) => {
@@ -275,10 +288,43 @@ impl Store {
         }
     }
 
+    /// As [`Store::release`], of a hold of which requests may still be on their way to the table. What stays of it holds nothing: it keeps
+    /// them from placing it again and settling it, and goes when the lease has run out.
+    ///
+    /// # Errors
+    /// As [`Store::release`].
+    pub async fn void(&self, user: &UserKey, id: &HoldId, hold: &Hold) -> Result<bool, Error> {
+        let void = Hold {
+            cost: Amount::ZERO,
+            attempt: AttemptId::random(),
+            void: true,
+            ..hold.clone()
+        };
+        let update = self
+            .client
+            .update_item()
+            .set_key(Some(key::user(user)))
+            .update_expression("SET #balance = #balance + :cost, #holds.#hold = :void")
+            // As with a release. Of a hold that is already void nothing can be given back.
+            .condition_expression("#holds.#hold.#attempt = :attempt")
+            .expression_attribute_names("#balance", "balance")
+            .expression_attribute_names("#holds", "holds")
+            .expression_attribute_names("#hold", id.as_str())
+            .expression_attribute_names("#attempt", "a")
+            .expression_attribute_values(":attempt", to_value(&hold.attempt)?)
+            .expression_attribute_values(":cost", to_value(hold.cost)?)
+            .expression_attribute_values(":void", to_value(&void)?);
+        match self.apply(update).await {
+            Ok(()) => Ok(true),
+            Err(Refused::Condition(_)) => Ok(false),
+            Err(Refused::Failed(error)) => Err(error),
+        }
+    }
+
     /// Gives back every hold of `user` whose lease has run out, and returns the user as it is then.
     ///
     /// # Errors
-    /// Only if the table cannot be written, or the account is deleted meanwhile ([`Error::AccessTokenNotValid`]).
+    /// Only if the table cannot be written, or the account is deleted meanwhile ([`Error::UserNotFound`]).
     pub async fn give_back(&self, mut user: User, now: Timestamp) -> Result<User, Error> {
         let mut rounds = 0;
         while rounds < ROUNDS {
@@ -296,7 +342,7 @@ impl Store {
                     continue;
                 }
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Condition(None)) => return Err(Error::AccessTokenNotValid),
+                Err(Refused::Condition(None)) => return Err(Error::UserNotFound),
                 // Somebody else gave some of them back, or a late settlement took one: look again at what is left.
                 Err(Refused::Condition(Some(old))) => user = from_item(old)?,
             }

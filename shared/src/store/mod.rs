@@ -2,7 +2,8 @@
 //!
 //! Every key is formatted here and every condition stands beside its write. A method is named for what it does to the domain, takes and
 //! returns domain types, and turns a failed condition into a domain answer with the old item that DynamoDB sends along
-//! (`ReturnValuesOnConditionCheckFailure: ALL_OLD`), so nothing is read first and nothing asked twice.
+//! (`ReturnValuesOnConditionCheckFailure: ALL_OLD`), so that nobody asks twice. What everybody does often is one such write and nothing is read
+//! first; what reads first (a login, a new password, what admins do) makes what it read a condition of what it writes.
 
 mod admin;
 mod auth_keys;

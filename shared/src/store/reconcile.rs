@@ -191,8 +191,12 @@ impl Store {
                 }
             }
             let after = self.get(key::user(user)).await?;
-            // Whatever moves tokens changes the account: a hold, a settlement, an adjustment.
-            if before == after {
+            // Whatever moves tokens changes one of these: a hold, a settlement, an adjustment. A login does not.
+            let same = |name: &str| {
+                let of = |account: &Option<Item>| account.as_ref().and_then(|account| account.get(name).cloned());
+                of(&before) == of(&after)
+            };
+            if ["id", "balance", "holds", "deleting"].into_iter().all(same) {
                 books.user = after.map(from_item).transpose()?;
                 return Ok(books);
             }
@@ -214,8 +218,11 @@ impl Store {
             .set_key(Some(key::user(&user.key())))
             .update_expression("SET #balance = :after")
             // The books as they were read: a chat, a release or an adjustment between would make the correction wrong.
-            .condition_expression("#id = :id AND #balance = :seen AND #holds = :holds")
+            .condition_expression(
+                "#id = :id AND attribute_not_exists(#deleting) AND #balance = :seen AND #holds = :holds",
+            )
             .expression_attribute_names("#id", "id")
+            .expression_attribute_names("#deleting", "deleting")
             .expression_attribute_names("#balance", "balance")
             .expression_attribute_names("#holds", "holds")
             .expression_attribute_values(":id", to_value(user.id)?)
@@ -236,6 +243,7 @@ impl Store {
             Ok(()) => Ok(true),
             // Ours already, if the entry is there.
             Err(Cancelled::Conditions(conditions)) => Ok(matches!(conditions.get(1), Some(Err(Some(_))))),
+            Err(Cancelled::NotNow(source)) => Err(Error::Busy(source)),
             Err(Cancelled::Failed(error)) => Err(error),
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Refused {
 pub(super) enum Cancelled {
     /// At least one condition did not hold.
     Conditions(Vec<Result<(), Option<Item>>>),
+    /// Others were at work on its items, or the table had no room: nothing was done.
+    NotNow(Box<dyn std::error::Error + Send + Sync>),
     /// It could not be carried out, or nobody can say whether it was.
     Failed(Error),
 }
@@ -146,9 +148,7 @@ impl Store {
                 return Err(Cancelled::Failed(failure("TransactWriteItems", &error)));
             }
             if retry == CONFLICT_RETRIES {
-                return Err(Cancelled::Failed(Error::Busy(
-                    "TransactWriteItems: gave up after conflicts".into(),
-                )));
+                return Err(Cancelled::NotNow("TransactWriteItems: gave up after conflicts".into()));
             }
             pause(retry).await;
             retry += 1;

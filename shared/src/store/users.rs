@@ -153,6 +153,7 @@ impl Store {
         let put = self.transact_put(item_of(user)?, Some("attribute_not_exists(pk)"))?;
         match self.transact(vec![put, also]).await {
             Ok(()) => Ok(()),
+            Err(Cancelled::NotNow(source)) => Err(Error::Busy(source)),
             Err(Cancelled::Failed(error)) => Err(error),
             Err(Cancelled::Conditions(conditions)) => match conditions.into_iter().next() {
                 Some(Err(old)) => was_ours(old, user),
@@ -196,13 +197,22 @@ impl Store {
     /// [`Error::WrongPassword`] if the password was changed meanwhile; as [`Store::read_user`].
     pub async fn change_password(&self, caller: &Caller, user: &User, hash: &PasswordHash) -> Result<(), Error> {
         let mut seen = user.clone();
+        let mut unknown = false;
         for _ in 0..ROUNDS {
             let update = self.password_update(caller, &seen, hash)?;
             let writes = [Some(update), self.forget_auth_key(&seen)?];
             match self.transact(writes.into_iter().flatten().collect()).await {
                 Ok(()) => return Ok(()),
+                Err(Cancelled::NotNow(source)) => return Err(Error::Busy(source)),
+                // It may have been set. Sent again, it is found if it was.
+                Err(Cancelled::Failed(Error::Busy(source))) => {
+                    tracing::warn!(error = %source, "nobody knows whether the password was set; sending it again");
+                    unknown = true;
+                    continue;
+                }
                 Err(Cancelled::Failed(error)) => return Err(error),
                 Err(Cancelled::Conditions(conditions)) => {
+                    unknown = false;
                     let Some(Err(old)) = conditions.into_iter().next() else {
                         return Err(Error::internal("a password change was refused for the key"));
                     };
@@ -219,6 +229,9 @@ impl Store {
                     seen = current;
                 }
             }
+        }
+        if unknown {
+            return Err(Error::OutcomeUnknown);
         }
         Err(Error::Busy(
             "the account kept changing while its password was changed".into(),
