@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
 mod binaries;
+mod books;
+mod chaos;
 mod examples;
 mod forge;
 mod recorder;
@@ -8,8 +10,11 @@ mod reply;
 mod runtime;
 mod system;
 
+pub use books::Books;
+#[expect(unused_imports, reason = "for the soak")]
+pub use chaos::{Chaos, Dice};
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
-pub use recorder::{Lost, Recorded};
+pub use recorder::{Fault, Lost, Recorded, Span};
 pub use reply::Reply;
 pub use system::{Account, Request, System, root, template};
