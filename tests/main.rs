@@ -24,6 +24,7 @@ mod chats;
 mod clients;
 mod closing;
 mod edge;
+mod faults;
 mod refusals;
 mod sessions;
 mod smoke;
