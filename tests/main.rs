@@ -28,5 +28,6 @@ mod faults;
 mod refusals;
 mod sessions;
 mod smoke;
+mod soak;
 mod usage;
 mod users;

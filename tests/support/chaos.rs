@@ -35,6 +35,8 @@ pub struct Chaos {
     seed: u64,
     per_thousand: u64,
     sent: HashMap<u64, u64>,
+    /// What goes wrong with the next requests of a process, and with how many: a fault that ends at once is one that the SDK deals with.
+    storms: HashMap<u64, (Fault, &'static str, u64)>,
     /// How often what went wrong.
     pub tally: BTreeMap<&'static str, usize>,
 }
@@ -46,6 +48,7 @@ impl Chaos {
             seed,
             per_thousand,
             sent: HashMap::new(),
+            storms: HashMap::new(),
             tally: BTreeMap::new(),
         }
     }
@@ -54,6 +57,11 @@ impl Chaos {
         let sent = self.sent.entry(door.process).or_default();
         *sent += 1;
         let mut dice = Dice::new(self.seed ^ (door.process << 32) ^ *sent);
+        if let Some((fault, name, left)) = self.storms.get_mut(&door.process).filter(|storm| storm.2 > 0) {
+            *left -= 1;
+            let (fault, name) = (*fault, *name);
+            return self.count(fault, name, operation);
+        }
         if dice.below(1_000) >= self.per_thousand {
             return None;
         }
@@ -75,6 +83,14 @@ impl Chaos {
                 Fault::KilledLater(Duration::from_millis(dice.below(20))),
             ),
         };
+        let killing = matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::KilledLater(_));
+        if !killing && dice.below(3) == 0 {
+            self.storms.insert(door.process, (fault, name, 2 + dice.below(6)));
+        }
+        self.count(fault, name, operation)
+    }
+
+    fn count(&mut self, fault: Fault, name: &'static str, operation: &str) -> Option<Fault> {
         if !fault.applies_to(operation) {
             return None;
         }

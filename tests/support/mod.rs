@@ -11,7 +11,6 @@ mod runtime;
 mod system;
 
 pub use books::Books;
-#[expect(unused_imports, reason = "for the soak")]
 pub use chaos::{Chaos, Dice};
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
