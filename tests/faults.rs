@@ -209,7 +209,7 @@ impl Flow {
 /// One fault at one call, or two.
 type Case = Vec<(usize, Fault, Span)>;
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::RequestLost,
     Fault::ReplyLost,
     Fault::ErrorBefore,
@@ -218,6 +218,7 @@ const FAULTS: [Fault; 9] = [
     Fault::Throttled,
     Fault::ThrottledInside,
     Fault::Conflict,
+    Fault::InProgress,
     Fault::Unprocessed,
 ];
 

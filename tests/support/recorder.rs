@@ -102,6 +102,8 @@ pub enum Fault {
     ThrottledInside,
     /// `TransactionConflictException`, or for a transaction `TransactionCanceledException` with the reason `TransactionConflict`.
     Conflict,
+    /// `TransactionInProgressException`: the engine is still at work on the attempt before.
+    InProgress,
     /// A batch of which nothing was done, which is no error.
     Unprocessed,
     /// The process is killed before the engine sees the request.
@@ -116,7 +118,7 @@ impl Fault {
     /// Whether the engine could answer a request of this operation so.
     pub fn applies_to(self, operation: &str) -> bool {
         match self {
-            Self::ThrottledInside => operation == "TransactWriteItems",
+            Self::ThrottledInside | Self::InProgress => operation == "TransactWriteItems",
             Self::Conflict => matches!(
                 operation,
                 "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems"
@@ -434,6 +436,7 @@ async fn answer(recorder: &Recorder, door: &Door, request: Request<Incoming>) ->
         Some(Fault::Throttled) => return Ok(throttled()),
         Some(Fault::ThrottledInside) => return Ok(cancelled("ThrottlingError")),
         Some(Fault::Conflict) => return Ok(conflict(&operation)),
+        Some(Fault::InProgress) => return Ok(refusal("TransactionInProgressException", r#""x":0"#)),
         Some(Fault::Unprocessed) => return Ok(unprocessed(&operation, &request)),
         Some(Fault::KilledBefore) => {
             recorder.kill(door.process);
