@@ -823,3 +823,28 @@ async fn every_fault_at_every_call_of_every_flow_leaves_the_books_right() {
     println!("{cases} cases in {elapsed:.0} s, {} failed", failures.len());
     assert!(failures.is_empty(), "{failures:#?}");
 }
+
+/// The deletion has read the account, and before it closes it a login gives the account its first key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_login_makes_during_a_deletion_is_gone_too() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let key = Request::post("/api/login", &credentials("ada", PASSWORD));
+    system.ready("users-delete").await;
+    let close = (2, Fault::Late(Duration::from_millis(1_200)), Span::Once);
+    system.recorder.arm("users-delete", &[close]);
+    let body = json!({"password": PASSWORD});
+    let delete = Request::with_body("DELETE", "/api/v1/users/me", &body).bearer(&ada.access);
+    let log_in = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        system.send(key).await.expect_status(200)
+    };
+    let (deleted, _) = tokio::join!(system.send(delete), log_in);
+    deleted.expect_status(204);
+    let (_, met) = system.recorder.disarm("users-delete");
+    assert!(met);
+    let left = system.client.scan().table_name(&system.table).send().await.unwrap();
+    let left = left.items.unwrap_or_default();
+    let left: Vec<_> = left.iter().filter(|item| item["pk"].as_s().unwrap() != "KEY").collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -171,8 +171,8 @@ impl Accounts {
     pub async fn delete(&self, caller: &Caller, password: &Password) -> Result<(), Error> {
         let user = self.store.read_user_to_delete(caller).await?;
         confirm(password, &user).await?;
-        self.store.close_account(caller, &user).await?;
-        tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&user))
+        let closed = self.store.close_account(caller, user).await?;
+        tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&closed))
             .await
             .unwrap_or(Err(Error::DeletionContinues))
     }

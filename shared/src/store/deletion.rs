@@ -26,13 +26,14 @@ const RETRIES: u32 = 6;
 
 impl Store {
     /// Closes the account of the caller, whose password was just checked, for good: from this write on nothing is begun for it, and what
-    /// is under way is not charged. Its name stays taken.
+    /// is under way is not charged. Its name stays taken. Returns the account as it was closed: a login that came after `user` was read may
+    /// have given it a key, which has to go with it.
     ///
     /// # Errors
     /// [`Error::AdminAccount`]; [`Error::WrongPassword`] if the password was changed meanwhile; as [`Store::read_user`].
-    pub async fn close_account(&self, caller: &Caller, user: &User) -> Result<(), Error> {
+    pub async fn close_account(&self, caller: &Caller, user: User) -> Result<User, Error> {
         if user.deleting {
-            return Ok(());
+            return Ok(user);
         }
         if user.role == Role::Admin {
             return Err(Error::AdminAccount);
@@ -55,15 +56,16 @@ impl Store {
             .expression_attribute_values(":no_holds", AttributeValue::M(HashMap::new()))
             .expression_attribute_values(":password", to_value(&user.password_hash)?)
             .expression_attribute_values(":admin", to_value(Role::Admin)?);
-        let old = match self.apply(update).await {
-            Ok(()) => return Ok(()),
+        let old = match self.update(update).await {
+            Ok(closed) => return from_item(closed),
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Condition(old)) => old.map(from_item::<User>).transpose()?,
         };
-        if old.as_ref().is_some_and(|old| old.deleting && old.id == user.id) {
+        let old = match old {
             // Sent again after a lost reply, or asked for twice.
-            return Ok(());
-        }
+            Some(old) if old.deleting && old.id == user.id => return Ok(old),
+            old => old,
+        };
         match admit_user(old, caller)?.role {
             Role::Admin => Err(Error::AdminAccount),
             _ => Err(Error::WrongPassword),
