@@ -824,6 +824,27 @@ async fn every_fault_at_every_call_of_every_flow_leaves_the_books_right() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// The network keeps the first attempt of a hold for longer than the whole call takes, and the settlement for longer than that. The hold is
+/// placed by the second attempt and released, because nobody knows whether the settlement went through. Then the first attempt arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_arrives_after_its_release_lets_no_settlement_through() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.ready("chats-send").await;
+    let late = |seconds| Fault::Late(Duration::from_secs(seconds));
+    system
+        .recorder
+        .arm("chats-send", &[(1, late(4), Span::Once), (2, late(6), Span::Call)]);
+    let told = system.chat(&ada, "hello").await.expect_error(503, "busy");
+    assert_eq!(told.text_of("detail"), "The service is busy; try again");
+    let (_, met) = system.recorder.disarm("chats-send");
+    assert!(met);
+    system.recorder.catch_up().await;
+    let books = Books::of(&system, "ada").await;
+    books.check();
+    assert!(books.chats.is_empty(), "what is called busy is charged: {books:?}");
+}
+
 /// The deletion has read the account, and before it closes it a login gives the account its first key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_a_login_makes_during_a_deletion_is_gone_too() {

@@ -9,7 +9,7 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{AttemptId, Caller, Chat, Hold, HoldId, Timestamp, UserKey},
+    domain::{AttemptId, Caller, Chat, Hold, HoldId, Timestamp},
     error::Error,
     store::{PlacedHold, Settled, Store},
 };
@@ -43,8 +43,11 @@ impl Billing {
         let placed = match self.store.place_hold(caller, &id, &hold, max_open, now).await {
             Ok(placed) => placed,
             Err(Error::Busy(source)) => {
-                // It may have been placed after all. Without this the tokens would be gone until the lease runs out.
-                self.release_or_leave(&caller.user, &id, &hold).await;
+                // It may have been placed after all, and placed again by an attempt that is still on its way. Without this the tokens
+                // would be gone until the lease runs out.
+                if let Err(error) = self.store.void(&caller.user, &id, &hold).await {
+                    tracing::warn!(?error, "a hold could not be released; its lease will");
+                }
                 return Err(Error::Busy(source));
             }
             Err(error) => return Err(error),
@@ -72,9 +75,9 @@ impl Billing {
             Settled::Yes => return Ok(()),
             Settled::HoldLost => Error::HoldLost,
             Settled::Unknown(error) => {
-                // The transaction may or may not have gone through. A release decides it: only an unsettled hold can be released, and a
-                // settlement that is still on its way cannot pass once it is.
-                match self.store.release(&placed.user.key(), &placed.id, &placed.hold).await {
+                // The transaction may or may not have gone through. Voiding the hold decides it: only an unsettled hold can be voided, and
+                // a settlement that is still on its way cannot pass once it is, even if an attempt to place the hold comes after that.
+                match self.store.void(&placed.user.key(), &placed.id, &placed.hold).await {
                     Ok(true) => return Err(error),
                     Ok(false) => error,
                     Err(release_error) => {
@@ -97,12 +100,7 @@ impl Billing {
 
     /// Gives the hold back: there was no answer to pay for.
     pub async fn release(&self, placed: &PlacedHold) {
-        self.release_or_leave(&placed.user.key(), &placed.id, &placed.hold)
-            .await;
-    }
-
-    async fn release_or_leave(&self, user: &UserKey, id: &HoldId, hold: &Hold) {
-        if let Err(error) = self.store.release(user, id, hold).await {
+        if let Err(error) = self.store.release(&placed.user.key(), &placed.id, &placed.hold).await {
             tracing::warn!(?error, "a hold could not be released; its lease will");
         }
     }

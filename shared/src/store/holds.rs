@@ -9,7 +9,7 @@ use super::{
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Amount, Caller, Chat, Hold, HoldId, Timestamp, User, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, Hold, HoldId, Timestamp, User, UserKey},
     error::Error,
 };
 
@@ -184,6 +184,38 @@ impl Store {
             .expression_attribute_names("#attempt", "a")
             .expression_attribute_values(":attempt", to_value(&hold.attempt)?)
             .expression_attribute_values(":cost", to_value(hold.cost)?);
+        match self.apply(update).await {
+            Ok(()) => Ok(true),
+            Err(Refused::Condition(_)) => Ok(false),
+            Err(Refused::Failed(error)) => Err(error),
+        }
+    }
+
+    /// As [`Store::release`], of a hold of which requests may still be on their way to the table. What stays of it holds nothing: it keeps
+    /// them from placing it again and settling it, and goes when the lease has run out.
+    ///
+    /// # Errors
+    /// As [`Store::release`].
+    pub async fn void(&self, user: &UserKey, id: &HoldId, hold: &Hold) -> Result<bool, Error> {
+        let void = Hold {
+            cost: Amount::ZERO,
+            attempt: AttemptId::random(),
+            ..hold.clone()
+        };
+        let update = self
+            .client
+            .update_item()
+            .set_key(Some(key::user(user)))
+            .update_expression("SET #balance = #balance + :cost, #holds.#hold = :void")
+            // As with a release. Of a hold that is already void nothing can be given back.
+            .condition_expression("#holds.#hold.#attempt = :attempt")
+            .expression_attribute_names("#balance", "balance")
+            .expression_attribute_names("#holds", "holds")
+            .expression_attribute_names("#hold", id.as_str())
+            .expression_attribute_names("#attempt", "a")
+            .expression_attribute_values(":attempt", to_value(&hold.attempt)?)
+            .expression_attribute_values(":cost", to_value(hold.cost)?)
+            .expression_attribute_values(":void", to_value(&void)?);
         match self.apply(update).await {
             Ok(()) => Ok(true),
             Err(Refused::Condition(_)) => Ok(false),
