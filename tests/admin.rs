@@ -209,11 +209,16 @@ async fn chats_and_ledgers_of_others_are_paged() {
 async fn deactivation_ends_sessions_at_once_and_for_good() {
     let system = System::start().await;
     let (root, ada) = (admin(&system, "root").await, system.account("ada").await);
+    let classic = json!({"username": "ada", "password": ada.password});
+    let classic = || system.send(Request::post("/api/login", &classic));
+    let key = classic().await.expect_status(200).text_of("token");
+    let tokens = |key: &str| system.send(Request::get("/api/tokens").auth_key(key));
     let change = json!({"active": false, "reason": "spam"});
     let reply = patch(&system, &root, "ada", change.clone()).await.expect_status(200);
     assert_eq!(reply.body["user"]["active"], false);
     assert_eq!(reply.body["user"]["sessions"], json!([]));
     system.chat(&ada, "hello").await.expect_error(401, "user_inactive");
+    tokens(&key).await.expect_error(401, "user_inactive");
     let login = json!({"username": "ada", "password": ada.password});
     let login = || system.send(Request::post("/api/v1/users/login", &login));
     login().await.expect_error(401, "invalid_credentials");
@@ -224,6 +229,10 @@ async fn deactivation_ends_sessions_at_once_and_for_good() {
         .expect_status(200);
     system.chat(&ada, "hello").await.expect_error(401, "token_not_valid");
     login().await.expect_status(200);
+    tokens(&key).await.expect_error(401, "token_not_valid");
+    let new_key = classic().await.expect_status(200).text_of("token");
+    assert_ne!(new_key, key);
+    tokens(&new_key).await.expect_status(200);
     let trail = audit(&system, &root).await;
     assert_eq!(trail.len(), 2);
     assert_eq!(trail[1]["action"], "user_changed");
@@ -401,6 +410,85 @@ async fn impossible_adjustments_are_400_and_change_nothing() {
     assert_eq!(system.balance(&ada).await, 4000);
     assert_eq!(system.items("ada").await.len(), 1);
     assert!(audit(&system, &root).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adjustment_leaves_room_for_what_is_held() {
+    let system = System::start().await;
+    let (root, ada) = (admin(&system, "root").await, system.account("ada").await);
+    system.leave_dead_hold(&ada, 100, 2_000).await;
+    let most = 9_007_199_254_740_991;
+    adjust(&system, &root, "ada", most - 3_900)
+        .await
+        .expect_error(400, "invalid");
+    adjust(&system, &root, "ada", most - 4_000).await.expect_status(200);
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    assert_eq!(system.balance(&ada).await, u64::try_from(most).unwrap());
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_meant_for_one_account_never_lands_on_another_of_its_name() {
+    let system = System::start().await;
+    let (root, bob) = (admin(&system, "root").await, system.account("bob").await);
+    for request in [
+        Request::with_body("PATCH", &format!("{USERS}/bob"), &json!({"role": "admin"})),
+        adjustment("bob", 500),
+    ] {
+        // Between reading and writing the account is deleted and its name taken again.
+        let items = system.items("bob").await;
+        let old = items
+            .into_iter()
+            .find(|item| item["sk"].as_s().unwrap() == "USER")
+            .unwrap();
+        let mut new = old.clone();
+        new.insert(
+            "id".into(),
+            AttributeValue::S(format!("01JGXQ0000000000000000{:04}", system.unique_number())),
+        );
+        new.insert("balance".into(), AttributeValue::N("4001".into()));
+        let (client, table) = (system.client.clone(), system.table.clone());
+        system.before_transaction(async move {
+            client
+                .put_item()
+                .table_name(table)
+                .set_item(Some(new))
+                .send()
+                .await
+                .unwrap();
+        });
+        system
+            .send(request.bearer(&root.access))
+            .await
+            .expect_error(404, "user_not_found");
+        let put = system.client.put_item().table_name(&system.table);
+        put.set_item(Some(old)).send().await.unwrap();
+    }
+    assert_eq!(system.balance(&bob).await, 4000);
+    assert!(audit(&system, &root).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_page_is_never_longer_than_its_limit() {
+    let system = System::start().await;
+    let root = admin(&system, "root").await;
+    system.account("ada").await;
+    for amount in 1..=2 {
+        adjust(&system, &root, "ada", amount).await.expect_status(200);
+    }
+    let path = format!("{USERS}/ada/ledger");
+    let (mut lengths, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut query = vec![("limit", "1")];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = get(&system, &root, &path, &query).await.expect_status(200);
+        lengths.push(page.body["data"].as_array().unwrap().len());
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(lengths, [1, 1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -673,7 +761,13 @@ async fn an_operator_promotes_an_account_only_on_purpose() {
         .await
         .unwrap();
     assert_eq!(made, json!({"username": "ada", "role": "admin", "created": false}));
+    let ada = system.login("ada", &ada.password).await;
     get(&system, &ada, USERS, &[]).await.expect_status(200);
+    // Once more changes nothing and is not in the trail.
+    bootstrap(&system, json!({"username": "ada", "promote": true}))
+        .await
+        .unwrap();
+    assert_eq!(audit(&system, &ada).await.len(), 1);
     // With a new password the old one's sessions end.
     let event = json!({"username": "ada", "promote": true, "password": "another horse battery"});
     bootstrap(&system, event).await.unwrap();

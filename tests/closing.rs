@@ -298,6 +298,70 @@ async fn four_deletions_at_once_and_a_sign_up_for_the_name_do_not_meet() {
     }
 }
 
+/// The slower of two deletions finds what the next owner of the name has, and touches nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_was_overtaken_touches_nothing_of_the_next_owner() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.chat(&ada, "the first owner's").await.expect_status(200);
+    // The first of two deletions is held up right before it looks for what is left; by then the second has finished and the name is taken.
+    let (client, table) = (system.client.clone(), system.table.clone());
+    let held_up = async move {
+        let pk = AttributeValue::S("USER#ada".into());
+        let chats = client.query().table_name(&table).key_condition_expression("pk = :pk");
+        let items = chats.expression_attribute_values(":pk", pk).send().await.unwrap();
+        for item in items.items() {
+            let delete = client.delete_item().table_name(&table);
+            delete
+                .key("pk", item["pk"].clone())
+                .key("sk", item["sk"].clone())
+                .send()
+                .await
+                .unwrap();
+        }
+        let account = items
+            .items()
+            .iter()
+            .find(|item| item["sk"].as_s().unwrap() == "USER")
+            .unwrap();
+        let chat = items
+            .items()
+            .iter()
+            .find(|item| item["sk"].as_s().unwrap().starts_with("TURN#"))
+            .unwrap();
+        let mut account = account.clone();
+        account.insert("id".into(), AttributeValue::S("01JGXQ00000000000000000NEW".into()));
+        account.insert("active".into(), AttributeValue::Bool(true));
+        account.remove("deleting");
+        for item in [account, chat.clone()] {
+            client
+                .put_item()
+                .table_name(&table)
+                .set_item(Some(item))
+                .send()
+                .await
+                .unwrap();
+        }
+    };
+    // The function has read the published keys before.
+    delete(
+        &system,
+        &Account {
+            password: "not the password".into(),
+            ..ada.clone()
+        },
+    )
+    .await
+    .expect_error(400, "wrong_password");
+    system.before("Query", held_up);
+    delete(&system, &ada).await.expect_status(204);
+    assert_eq!(
+        system.items("ada").await.len(),
+        2,
+        "the next owner has their account and their chat"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_cannot_delete_their_account() {
     let system = System::start().await;

@@ -145,6 +145,57 @@ async fn a_success_forgets_the_failures_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_got_hold_of_a_token_cannot_find_the_password_with_it() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let thief = "203.0.113.9";
+    let mut guesses = Vec::new();
+    for index in 0..12 {
+        let guess = format!("guess number {index}");
+        let request = if index % 2 == 0 {
+            Request::post("/api/v1/users/password", &json!({"old": guess, "new": "x"}))
+        } else {
+            Request::with_body("DELETE", "/api/v1/users/me", &json!({"password": guess}))
+        };
+        guesses.push(system.send(request.from(thief).bearer(&ada.access)).await);
+    }
+    let looked_at = guesses.iter().filter(|reply| reply.status == 400).count();
+    let slowed = guesses.iter().filter(|reply| reply.status == 429).count();
+    assert_eq!((looked_at, slowed), (5, 7));
+    // The owner is not slowed down, elsewhere.
+    let change = json!({"old": ada.password, "new": "another horse battery"});
+    let change = Request::post("/api/v1/users/password", &change).bearer(&ada.access);
+    system.send(change).await.expect_status(204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_nobodys_are_not_looked_up_without_end() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let login = json!({"username": "ada", "password": ada.password});
+    let key = system
+        .send(Request::post("/api/login", &login))
+        .await
+        .expect_status(200)
+        .text_of("token");
+    let look = |key: &str, address: &str| system.send(Request::get("/api/tokens").auth_key(key).from(address));
+    look(&key, "203.0.113.9").await.expect_status(200);
+    for index in 0..20 {
+        let guess = format!("{index:040x}");
+        look(&guess, "203.0.113.9").await.expect_error(401, "token_not_valid");
+    }
+    system.take_recorded();
+    let wait = wait_of(look(&"f".repeat(40), "203.0.113.9").await);
+    assert!(wait <= 60);
+    assert!(system.take_recorded().is_empty());
+    // Who is known is let in all the same, and other networks are not concerned.
+    look(&key, "203.0.113.9").await.expect_status(200);
+    look(&"f".repeat(40), "203.0.113.10")
+        .await
+        .expect_error(401, "token_not_valid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_name_is_slowed_down_like_a_known_one() {
     let system = System::start().await;
     system.account("ada").await;

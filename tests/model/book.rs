@@ -49,7 +49,7 @@ pub struct User {
     pub chats: Vec<(String, String)>,
     /// Amounts and the balances after them, oldest first.
     pub ledger: Vec<(i64, u64)>,
-    /// How often the password was changed.
+    /// How often the password was changed or the account came back.
     pub version: u32,
     /// The logins that have not ended, the one that would expire first at the front.
     pub sessions: Vec<usize>,

@@ -662,6 +662,11 @@ impl World<'_> {
         if !user.active {
             user.sessions.clear();
         }
+        if user.active && !before.1 {
+            // Whoever comes back begins anew, with another key.
+            user.version += 1;
+            user.key = None;
+        }
         if before != (user.role, user.active) {
             self.book.audit.push(("user_changed", caller, name.to_owned()));
         }

@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
 mod binaries;
+mod books;
+mod chaos;
 mod examples;
 mod forge;
 mod model;
@@ -10,10 +12,12 @@ mod reply;
 mod runtime;
 mod system;
 
+pub use books::Books;
+pub use chaos::{Chaos, Dice};
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
 pub use model::{ModelServer, Told};
 pub use random::Random;
-pub use recorder::{Lost, Recorded, round_trips};
+pub use recorder::{Fault, Lost, Place, Recorded, Span, round_trips};
 pub use reply::Reply;
 pub use system::{Account, Request, System, root, template};

@@ -1,12 +1,13 @@
 //! The Lambda Runtime API (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>), for many functions at once: each polls
-//! below a path of its own, with as many processes as it likes.
+//! below a path of its own, `/<function>.<number of the process>`, with as many processes as it likes.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -32,14 +33,40 @@ pub enum Answer {
 #[derive(Debug, Clone, Default)]
 pub struct Runtime {
     queues: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
-    waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Answer>>>>,
+    waiting: Arc<Mutex<HashMap<String, Waiting>>>,
+    dead: Arc<Mutex<HashSet<u64>>>,
     last_id: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Answer>,
+    /// The process that took the event.
+    process: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     events: Mutex<VecDeque<(String, String)>>,
     arrived: Notify,
+    /// How many processes wait for an event.
+    idle: AtomicUsize,
+}
+
+/// One waiting process.
+struct Idle<'a>(&'a Queue);
+
+impl<'a> Idle<'a> {
+    fn at(queue: &'a Queue) -> Self {
+        queue.idle.fetch_add(1, Ordering::SeqCst);
+        Self(queue)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.idle.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Runtime {
@@ -48,10 +75,10 @@ impl Runtime {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
-            .route("/{function}/2018-06-01/runtime/invocation/next", get(next))
-            .route("/{function}/2018-06-01/runtime/invocation/{id}/response", post(respond))
-            .route("/{function}/2018-06-01/runtime/invocation/{id}/error", post(fail))
-            .route("/{function}/2018-06-01/runtime/init/error", post(fail_init))
+            .route("/{process}/2018-06-01/runtime/invocation/next", get(next))
+            .route("/{process}/2018-06-01/runtime/invocation/{id}/response", post(respond))
+            .route("/{process}/2018-06-01/runtime/invocation/{id}/error", post(fail))
+            .route("/{process}/2018-06-01/runtime/init/error", post(fail_init))
             .layer(DefaultBodyLimit::disable())
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -62,11 +89,28 @@ impl Runtime {
     pub fn invoke(&self, function: &str, event: String) -> oneshot::Receiver<Answer> {
         let id = format!("invocation-{}", self.last_id.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
-        self.waiting.lock().unwrap().insert(id.clone(), answer);
+        let process = None;
+        let waiting = Waiting { answer, process };
+        self.waiting.lock().unwrap().insert(id.clone(), waiting);
         let queue = self.queue(function);
         queue.events.lock().unwrap().push_back((id, event));
         queue.arrived.notify_one();
         answered
+    }
+
+    /// Gives a process that was killed no more events; whoever waits for its answer gets none.
+    pub fn bury(&self, process: u64) {
+        self.dead.lock().unwrap().insert(process);
+        let taken_by_it = |waiting: &Waiting| waiting.process == Some(process);
+        self.waiting.lock().unwrap().retain(|_, waiting| !taken_by_it(waiting));
+    }
+
+    /// Waits until a process of `function` waits for an event.
+    pub async fn until_idle(&self, function: &str) {
+        let queue = self.queue(function);
+        while queue.idle.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     fn queue(&self, function: &str) -> Arc<Queue> {
@@ -77,7 +121,7 @@ impl Runtime {
         match self.waiting.lock().unwrap().remove(id) {
             Some(waiting) => {
                 // The test may have stopped waiting.
-                let _ = waiting.send(answer);
+                let _ = waiting.answer.send(answer);
                 StatusCode::ACCEPTED
             }
             None => StatusCode::BAD_REQUEST,
@@ -85,10 +129,27 @@ impl Runtime {
     }
 }
 
-async fn next(State(runtime): State<Runtime>, Path(function): Path<String>) -> Response {
-    let queue = runtime.queue(&function);
+async fn next(State(runtime): State<Runtime>, Path(process): Path<String>) -> Response {
+    let (function, process) = process.rsplit_once('.').unwrap();
+    let process = process.parse().unwrap();
+    let queue = runtime.queue(function);
+    let _idle = Idle::at(&queue);
     loop {
-        let event = queue.events.lock().unwrap().pop_front();
+        let event = {
+            // Killed or not is decided in the same moment: what a dead process took would never be answered.
+            let dead = runtime.dead.lock().unwrap();
+            if dead.contains(&process) {
+                queue.arrived.notify_one();
+                return StatusCode::GONE.into_response();
+            }
+            let event = queue.events.lock().unwrap().pop_front();
+            if let Some((id, _)) = &event
+                && let Some(waiting) = runtime.waiting.lock().unwrap().get_mut(id)
+            {
+                waiting.process = Some(process);
+            }
+            event
+        };
         if let Some((id, event)) = event {
             if !queue.events.lock().unwrap().is_empty() {
                 queue.arrived.notify_one();
@@ -115,9 +176,9 @@ async fn fail(State(runtime): State<Runtime>, Path((_, id)): Path<(String, Strin
     runtime.answer(&id, Answer::Error(body))
 }
 
-async fn fail_init(Path(function): Path<String>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn fail_init(Path(process): Path<String>, headers: HeaderMap, body: Bytes) -> StatusCode {
     eprintln!(
-        "{function} failed to start: {headers:?} {}",
+        "{process} failed to start: {headers:?} {}",
         String::from_utf8_lossy(&body)
     );
     StatusCode::ACCEPTED

@@ -4,7 +4,7 @@ use std::{
     process::Stdio,
     sync::{
         Arc, LazyLock, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Lost, Recorded, Reply, binaries,
-    recorder::Recorder,
+    recorder::{Door, Recorder},
     reply::Format,
     runtime::{Answer, Runtime},
 };
@@ -53,14 +53,30 @@ pub struct System {
     pub client: Client,
     pub table: String,
     engine_url: String,
-    endpoint: String,
+    pub recorder: Recorder,
+    runtime: Runtime,
+    fleet: Arc<Fleet>,
+    secrets: Mutex<BTreeSet<String>>,
+}
+
+/// The processes of a deployment, and what starts another.
+struct Fleet {
+    /// Where the functions find the engine, if not through a door of the recorder.
+    direct: Option<String>,
     recorder: Recorder,
     runtime: Runtime,
     runtime_api: String,
+    table: String,
     overrides: Mutex<BTreeMap<String, String>>,
-    processes: Mutex<HashMap<String, Vec<Child>>>,
+    processes: Mutex<HashMap<String, Vec<Process>>>,
+    last_process: AtomicU64,
+    replaces_killed: AtomicBool,
     logs: Arc<Mutex<Vec<String>>>,
-    secrets: Mutex<BTreeSet<String>>,
+}
+
+struct Process {
+    number: u64,
+    child: Child,
 }
 
 /// A request of a client.
@@ -225,38 +241,33 @@ impl System {
     /// A deployment with some environment variables of its functions set differently.
     pub async fn start_with(overrides: &[(&str, &str)]) -> Self {
         let (engine, engine_url) = engine().await;
-        let (recorder, endpoint) = Recorder::start(&engine_url).await;
-        Self::deploy(engine, &engine_url, endpoint, recorder, overrides).await
+        Self::deploy(engine, &engine_url, None, overrides).await
     }
 
     /// A deployment whose functions speak to the engine directly, for measurements.
     pub async fn start_direct(overrides: &[(&str, &str)]) -> Self {
         let (engine, engine_url) = engine().await;
-        let (recorder, _) = Recorder::start(&engine_url).await;
-        Self::deploy(engine, &engine_url, engine_url.clone(), recorder, overrides).await
+        Self::deploy(engine, &engine_url, Some(engine_url.clone()), overrides).await
     }
 
     async fn deploy(
         engine: Option<Engine>,
         engine_url: &str,
-        endpoint: String,
-        recorder: Recorder,
+        direct: Option<String>,
         overrides: &[(&str, &str)],
     ) -> Self {
         let client = engine::client(engine_url);
         let table = format!("test-{}-{}", std::process::id(), next_number());
         template().create_table(&client, &table).await.unwrap();
+        let recorder = Recorder::new(engine_url);
         let runtime = Runtime::default();
         let runtime_api = runtime.serve().await;
-        Self {
-            _engine: engine,
-            client,
-            table,
-            engine_url: engine_url.to_owned(),
-            endpoint,
-            recorder,
-            runtime,
+        let fleet = Arc::new(Fleet {
+            direct,
+            recorder: recorder.clone(),
+            runtime: runtime.clone(),
             runtime_api,
+            table: table.clone(),
             overrides: Mutex::new(
                 overrides
                     .iter()
@@ -264,7 +275,24 @@ impl System {
                     .collect(),
             ),
             processes: Mutex::default(),
+            last_process: AtomicU64::new(0),
+            replaces_killed: AtomicBool::new(false),
             logs: Arc::default(),
+        });
+        let weak = Arc::downgrade(&fleet);
+        recorder.set_killer(move |process| {
+            if let Some(fleet) = weak.upgrade() {
+                fleet.kill(process);
+            }
+        });
+        Self {
+            _engine: engine,
+            client,
+            table,
+            engine_url: engine_url.to_owned(),
+            recorder,
+            runtime,
+            fleet,
             secrets: Mutex::default(),
         }
     }
@@ -284,6 +312,11 @@ impl System {
         self.deliver(&self.route(&request), request.http_event()).await
     }
 
+    /// As [`System::send`]; `None` if the process that took the request died.
+    pub async fn try_send(&self, request: &Request) -> Option<Reply> {
+        self.invoke(&self.route(request), request.rest_event()).await
+    }
+
     /// Sends any event to any function.
     pub async fn deliver(&self, binary: &str, event: Value) -> Reply {
         self.invoke(binary, event)
@@ -293,7 +326,7 @@ impl System {
 
     /// Sends any event to any function; `None` if the process that took it died.
     pub async fn invoke(&self, binary: &str, event: Value) -> Option<Reply> {
-        if self.processes.lock().unwrap().get(binary).is_none() {
+        if self.fleet.processes.lock().unwrap().get(binary).is_none() {
             self.spawn(binary);
         }
         let format = if event["rawPath"].is_string() {
@@ -326,7 +359,7 @@ impl System {
 
     /// Invokes a function that no route leads to: its response, or the text of its error.
     pub async fn invoke_operator(&self, binary: &str, event: Value) -> Result<Value, String> {
-        if self.processes.lock().unwrap().get(binary).is_none() {
+        if self.fleet.processes.lock().unwrap().get(binary).is_none() {
             self.spawn(binary);
         }
         let answered = self.runtime.invoke(binary, event.to_string());
@@ -344,10 +377,11 @@ impl System {
     async fn all_dead(&self, binary: &str) {
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            let mut processes = self.processes.lock().unwrap();
-            let running = processes
-                .get_mut(binary)
-                .is_some_and(|all| all.iter_mut().any(|process| matches!(process.try_wait(), Ok(None))));
+            let mut processes = self.fleet.processes.lock().unwrap();
+            let running = processes.get_mut(binary).is_some_and(|all| {
+                all.iter_mut()
+                    .any(|process| matches!(process.child.try_wait(), Ok(None)))
+            });
             if !running {
                 return;
             }
@@ -355,7 +389,7 @@ impl System {
     }
 
     /// The function that the template routes this request to. A method of its own comes before `ANY`, a path of its own before `{proxy+}`.
-    fn route(&self, request: &Request) -> String {
+    pub fn route(&self, request: &Request) -> String {
         let path = match request.path.strip_suffix('/') {
             Some("") | None => request.path.as_str(),
             Some(path) => path,
@@ -380,55 +414,7 @@ impl System {
 
     /// Starts one more process of a function.
     pub fn spawn(&self, binary: &str) {
-        let (name, environment) = match binary.strip_prefix("bare-") {
-            Some(calls) => {
-                let environment = [("BARE_CALLS", calls), ("BARE_USER", "ada")];
-                (
-                    "bare",
-                    environment
-                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                        .into(),
-                )
-            }
-            None => {
-                let function = functions().iter().find(|function| function.binary == binary);
-                (
-                    binary,
-                    function.expect("the template has the function").environment.clone(),
-                )
-            }
-        };
-        let mut command = Command::new(binaries::path_of(name));
-        command
-            .env_clear()
-            .envs(LOCAL_CREDENTIALS)
-            .env("AWS_ENDPOINT_URL_DYNAMODB", &self.endpoint)
-            .env(
-                "AWS_LAMBDA_RUNTIME_API",
-                format!("http://{}/{binary}", self.runtime_api),
-            )
-            .env("AWS_LAMBDA_FUNCTION_NAME", binary)
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-            .envs(&environment)
-            .env("TABLE_NAME", &self.table);
-        if environment.contains_key("SIGNING_SEED") {
-            command.env("SIGNING_SEED", base64_of(&SEED));
-        }
-        command
-            .envs(&*self.overrides.lock().unwrap())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
-        self.keep_lines(child.stdout.take().unwrap());
-        self.keep_lines(child.stderr.take().unwrap());
-        self.processes
-            .lock()
-            .unwrap()
-            .entry(binary.to_owned())
-            .or_default()
-            .push(child);
+        self.fleet.spawn(binary);
     }
 
     /// A function's binary as an operator runs it: outside Lambda, and speaking to the engine directly.
@@ -444,30 +430,47 @@ impl System {
 
     /// Sets an environment variable for the processes started from now on.
     pub fn override_variable(&self, name: &str, value: &str) {
-        self.overrides.lock().unwrap().insert(name.into(), value.into());
+        self.fleet.overrides.lock().unwrap().insert(name.into(), value.into());
     }
 
-    fn keep_lines(&self, output: impl AsyncRead + Unpin + Send + 'static) {
-        let logs = Arc::clone(&self.logs);
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(output).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                logs.lock().unwrap().push(line);
-            }
-        });
+    /// Starts a process of a function if there is none, and waits until one has started up.
+    pub async fn ready(&self, binary: &str) {
+        if self.fleet.processes.lock().unwrap().get(binary).is_none() {
+            self.spawn(binary);
+        }
+        self.runtime.until_idle(binary).await;
+    }
+
+    /// Starts another process for each that is killed from here on, before it is killed.
+    pub fn replace_killed(&self) {
+        self.fleet.replaces_killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Kills one of the processes of a function, as SIGKILL does: no handler runs.
+    pub fn kill_one(&self, binary: &str, which: u64) {
+        let number = {
+            let processes = self.fleet.processes.lock().unwrap();
+            let all = processes.get(binary).map_or(&[][..], Vec::as_slice);
+            let index = usize::try_from(which).unwrap().checked_rem(all.len());
+            index.map(|index| all[index].number)
+        };
+        if let Some(number) = number {
+            self.fleet.kill(number);
+        }
     }
 
     /// Kills every process of a function, as SIGKILL does: no handler runs.
     pub async fn kill(&self, binary: &str) {
-        let processes = self.processes.lock().unwrap().remove(binary).unwrap_or_default();
+        let processes = self.fleet.processes.lock().unwrap().remove(binary).unwrap_or_default();
         for mut process in processes {
-            process.kill().await.unwrap();
+            process.child.kill().await.unwrap();
+            self.runtime.bury(process.number);
         }
     }
 
     /// What the functions have printed so far.
     pub fn logs(&self) -> Vec<String> {
-        self.logs.lock().unwrap().clone()
+        self.fleet.logs.lock().unwrap().clone()
     }
 
     /// Loses the reply to the next request of an operation, and ends a session before the client can send it again.
@@ -480,7 +483,12 @@ impl System {
 
     /// Does something right before the next transaction reaches the engine.
     pub fn before_transaction(&self, first: impl Future<Output = ()> + Send + 'static) {
-        self.recorder.delay_for("TransactWriteItems", first);
+        self.before("TransactWriteItems", first);
+    }
+
+    /// Does something right before the next request of an operation reaches the engine.
+    pub fn before(&self, operation: &str, first: impl Future<Output = ()> + Send + 'static) {
+        self.recorder.delay_for(operation, first);
     }
 
     /// Loses the next requests of an operation, or the replies to them.
@@ -626,6 +634,105 @@ impl System {
     }
 }
 
+impl Fleet {
+    /// Starts one more process of a function.
+    fn spawn(&self, binary: &str) {
+        let (name, environment) = match binary.strip_prefix("bare-") {
+            Some(calls) => {
+                let environment = [("BARE_CALLS", calls), ("BARE_USER", "ada")];
+                (
+                    "bare",
+                    environment
+                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                        .into(),
+                )
+            }
+            None => {
+                let function = functions().iter().find(|function| function.binary == binary);
+                (
+                    binary,
+                    function.expect("the template has the function").environment.clone(),
+                )
+            }
+        };
+        let number = self.last_process.fetch_add(1, Ordering::Relaxed) + 1;
+        let endpoint = self.direct.clone().unwrap_or_else(|| {
+            let function = binary.to_owned();
+            let process = number;
+            self.recorder.open(Door { function, process })
+        });
+        let mut command = Command::new(binaries::path_of(name));
+        command
+            .env_clear()
+            .envs(LOCAL_CREDENTIALS)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+            .env(
+                "AWS_LAMBDA_RUNTIME_API",
+                format!("http://{}/{binary}.{number}", self.runtime_api),
+            )
+            .env("AWS_LAMBDA_FUNCTION_NAME", binary)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .envs(&environment)
+            .env("TABLE_NAME", &self.table);
+        if environment.contains_key("SIGNING_SEED") {
+            command.env("SIGNING_SEED", base64_of(&SEED));
+        }
+        command
+            .envs(&*self.overrides.lock().unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
+        self.keep_lines(child.stdout.take().unwrap());
+        self.keep_lines(child.stderr.take().unwrap());
+        let mut processes = self.processes.lock().unwrap();
+        processes
+            .entry(binary.to_owned())
+            .or_default()
+            .push(Process { number, child });
+    }
+
+    fn keep_lines(&self, output: impl AsyncRead + Unpin + Send + 'static) {
+        let logs = Arc::clone(&self.logs);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                logs.lock().unwrap().push(line);
+            }
+        });
+    }
+
+    /// Kills a process, as SIGKILL does: no handler runs.
+    fn kill(&self, number: u64) {
+        let found = {
+            let processes = self.processes.lock().unwrap();
+            let of = |all: &Vec<Process>| all.iter().any(|process| process.number == number);
+            let found = processes.iter().find(|(_, all)| of(all));
+            found.map(|(binary, _)| binary.clone())
+        };
+        let Some(binary) = found else {
+            return;
+        };
+        if self.replaces_killed.load(Ordering::Relaxed) {
+            self.spawn(&binary);
+        }
+        let mut processes = self.processes.lock().unwrap();
+        let Some(all) = processes.get_mut(&binary) else {
+            return;
+        };
+        if let Some(index) = all.iter().position(|process| process.number == number) {
+            let mut process = all.swap_remove(index);
+            process.child.start_kill().unwrap();
+        }
+        if all.is_empty() {
+            processes.remove(&binary);
+        }
+        drop(processes);
+        self.runtime.bury(number);
+    }
+}
+
 /// What no function may ever print: what people send and what they are given to authenticate with.
 impl System {
     fn keep_secrets_of(&self, event: &Value) {
@@ -670,7 +777,7 @@ impl Drop for System {
         assert!(self.recorder.all_lost(), "a fault of this test was never met");
         let seed = base64_of(&SEED);
         let secrets = self.secrets.lock().unwrap();
-        for line in self.logs.lock().unwrap().iter() {
+        for line in self.fleet.logs.lock().unwrap().iter() {
             for secret in secrets.iter().chain([&seed]) {
                 assert!(!line.contains(secret.as_str()), "{secret:?} is in the log: {line}");
             }
@@ -779,8 +886,8 @@ impl System {
 
     /// The CPU that the one process of a function has used so far, all its threads together.
     pub fn cpu_of(&self, binary: &str) -> Duration {
-        let processes = self.processes.lock().unwrap();
-        let Some(id) = processes.get(binary).and_then(|all| all.first()?.id()) else {
+        let processes = self.fleet.processes.lock().unwrap();
+        let Some(id) = processes.get(binary).and_then(|all| all.first()?.child.id()) else {
             return Duration::ZERO;
         };
         let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();

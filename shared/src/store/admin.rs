@@ -186,20 +186,22 @@ impl Store {
                 .value(":new_role", role)?
                 .value(":old_active", user.active)?
                 .value(":old_role", user.role)?;
+            // What the audit trail says was before must have been.
+            let mut condition = "#active = :old_active AND #role = :old_role".to_owned();
+            let comes_back = active && !user.active;
             if !active {
-                // For good, keys too: who comes back proves anew who they are. The key is a function of the token version.
-                update.push_str(", #sessions = :nothing, #token_version = :next_version REMOVE #auth_key");
+                update.push_str(", #sessions = :nothing");
                 let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
+                placeholders = placeholders.name("#sessions", "sessions").value(":nothing", nothing)?;
+            }
+            if comes_back {
+                // Whoever comes back proves anew who they are: what authenticated them before stays ended, the key too, which is a function of
+                // the token version.
+                update.push_str(", #token_version = :next_version REMOVE #auth_key");
                 placeholders = placeholders
-                    .name("#sessions", "sessions")
                     .name("#token_version", "token_version")
                     .name("#auth_key", "auth_key")
-                    .value(":nothing", nothing)?
                     .value(":next_version", user.token_version.next())?;
-            }
-            // What the audit trail says was before must have been, and a key that is removed must be the one that is known here.
-            let mut condition = "#active = :old_active AND #role = :old_role".to_owned();
-            if !active {
                 match &user.auth_key {
                     Some(hash) => {
                         condition.push_str(" AND #auth_key = :seen_key");
@@ -210,7 +212,7 @@ impl Store {
             }
             let writes = self.as_admin(caller, &user, &update, &condition, placeholders)?;
             let mut writes = writes.with(self.put_audit_entry(&entry)?);
-            if !active && let Some(forget) = self.forget_auth_key(&user)? {
+            if comes_back && let Some(forget) = self.forget_auth_key(&user)? {
                 writes = writes.with(forget);
             }
             let refused = match self.transact(writes.list).await {
@@ -225,7 +227,6 @@ impl Store {
                 user.role = role;
                 if !active {
                     user.sessions.clear();
-                    user.auth_key = None;
                 }
                 return Ok(user);
             }
@@ -482,22 +483,22 @@ impl Store {
             .value(":true", true)?
             .value(":old_password", &user.password_hash)?;
         let mut update = "SET #role = :admin, #active = :true".to_owned();
-        let placeholders = match password {
-            Some(hash) => {
-                // As with every new password: sessions and keys end.
-                update.push_str(
-                    ", #password = :new_password, #token_version = :next_version, #sessions = :nothing REMOVE #auth_key",
-                );
-                let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
-                placeholders
-                    .name("#token_version", "token_version")
-                    .name("#sessions", "sessions")
-                    .value(":new_password", hash)?
-                    .value(":next_version", user.token_version.next())?
-                    .value(":nothing", nothing)?
-            }
-            None => placeholders,
-        };
+        let mut placeholders = placeholders;
+        if let Some(hash) = password {
+            update.push_str(", #password = :new_password");
+            placeholders = placeholders.value(":new_password", hash)?;
+        }
+        // As with every new password and every return: sessions and keys end.
+        let begins_anew = password.is_some() || !user.active;
+        if begins_anew {
+            update.push_str(", #token_version = :next_version, #sessions = :nothing REMOVE #auth_key");
+            let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
+            placeholders = placeholders
+                .name("#token_version", "token_version")
+                .name("#sessions", "sessions")
+                .value(":next_version", user.token_version.next())?
+                .value(":nothing", nothing)?;
+        }
         // The account that was read, with the password and the key that it had.
         let mut condition =
             "#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND ".to_owned();
@@ -522,10 +523,7 @@ impl Store {
             .build()
             .map_err(Error::internal)?;
         let update = TransactWriteItem::builder().update(update).build();
-        let forget = match password {
-            Some(_) => self.forget_auth_key(user)?,
-            None => None,
-        };
+        let forget = if begins_anew { self.forget_auth_key(user)? } else { None };
         let writes = [Some(update), Some(self.put_audit_entry(entry)?), forget];
         match self.transact(writes.into_iter().flatten().collect()).await {
             Ok(()) => Ok(()),
