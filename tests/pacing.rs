@@ -40,7 +40,8 @@ async fn of_60_messages_at_once_as_many_pass_as_the_burst_and_then_one_an_interv
         assert_eq!(system.balance(&racer).await, 3995, "round {round}");
         system.check_ledger(&name).await;
         let refused = replies.into_iter().find(|reply| reply.status == 429).unwrap();
-        assert!(wait_of(refused) <= 6);
+        // An interval, and as much longer as the request had been waiting for its turn.
+        assert!(wait_of(refused) <= 12);
     }
 }
 

@@ -55,8 +55,8 @@ const BARS: [Bar; 35] = [
     bar("users-balance", "/api/v1/users/token-balance", "balance", 1, 1, 0.0),
     bar("users-balance", "/api/token-balance", "with a token key", 1, 1, 0.0),
     bar("users-profile", "/api/v1/users/me", "profile", 1, 1, 0.0),
-    bar("users-password", "/api/v1/users/password", "new password", 2, 2, 2.0),
-    bar("users-delete", "/api/v1/users/me", "no chats", 4, 4, 5.0),
+    bar("users-password", "/api/v1/users/password", "new password", 2, 4, 4.0),
+    bar("users-delete", "/api/v1/users/me", "no chats", 4, 6, 7.0),
     bar("chats-send", "/api/v1/chats", "chat", 2, 2, 5.0),
     bar("chats-send", "/api/chat", "with a token key", 2, 2, 5.0),
     // The key is looked up while the hold is placed, and remembered with the settlement.
@@ -528,9 +528,25 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     keep(&mut done, "admin-adjust");
     let same = Request::with_body("PATCH", "/api/v1/admin/users/root", &json!({"active": true}));
     system.send(same.bearer(&root.access)).await.expect_status(200);
+    // Whoever comes back gets another key.
+    let carol = json!({"username": "carol", "password": "correct horse battery"});
+    system
+        .send(Request::post("/api/login", &carol))
+        .await
+        .expect_status(200);
+    system.take_recorded();
+    for active in [false, true] {
+        let change = Request::with_body("PATCH", "/api/v1/admin/users/carol", &json!({"active": active}));
+        system.send(change.bearer(&root.access)).await.expect_status(200);
+    }
     let refused = Request::with_body("PATCH", "/api/v1/admin/users/root", &json!({"active": false}));
     system.send(refused.bearer(&root.access)).await.expect_status(409);
     keep(&mut done, "admin-update");
+    system
+        .send(Request::post("/api/login", &carol))
+        .await
+        .expect_status(200);
+    system.take_recorded();
     for event in [
         json!({"username": "boss"}),
         json!({"username": "carol", "promote": true, "password": "another horse battery"}),

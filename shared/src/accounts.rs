@@ -122,32 +122,50 @@ impl Registrar {
         network: &Network,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let user = self.store.read_user(caller).await?;
-        confirm(&self.store, old, &user, network, now).await?;
+        let read = self.store.read_user(caller);
+        let user = confirmed(&self.store, caller, read, old, network, now).await?;
         let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
             member: "new",
             ..invalid
         })?;
         let hash = auth::hash_password(&new).await?;
-        self.store.change_password(caller, &user, &hash).await
+        let change = self.store.change_password(caller, &user, &hash);
+        forgetting_failures(&self.store, caller, network, change).await
     }
 }
 
-/// Checks the password of somebody who is logged in already, before what cannot be undone. Whoever has got hold of a token must not find the
-/// password with it, so failures count as those of logins do.
-async fn confirm(
+/// The account that `read` reads, if `password` is its caller's: for somebody who is logged in already, before what cannot be undone. Whoever
+/// has got hold of a token must not find the password with it, so failures count as those of logins do.
+async fn confirmed(
     store: &Store,
+    caller: &Caller,
+    read: impl Future<Output = Result<User, Error>>,
     password: &Password,
-    user: &User,
     network: &Network,
     now: Timestamp,
-) -> Result<(), Error> {
-    let name = user.key();
-    store.count_failure(name.as_str(), network, now).await?;
+) -> Result<User, Error> {
+    let (user, counted) = tokio::join!(read, store.count_failure(caller.user.as_str(), network, now));
+    let user = user?;
+    counted?;
     match auth::check_password(password, Some(&user.password_hash)).await? {
-        Checked::Right { .. } => store.forget_failures(name.as_str(), network).await,
+        Checked::Right { .. } => Ok(user),
         Checked::Wrong => Err(Error::WrongPassword),
     }
+}
+
+/// Does what a right password allows, and forgets the wrong ones before it.
+async fn forgetting_failures<T>(
+    store: &Store,
+    caller: &Caller,
+    network: &Network,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let (done, forgotten) = tokio::join!(work, store.forget_failures(caller.user.as_str(), network));
+    if let Err(error) = forgotten {
+        // It counts as one failure more than there was; the next success forgets them all.
+        tracing::warn!(?error, "failures could not be forgotten");
+    }
+    done
 }
 
 /// Reads accounts.
@@ -224,9 +242,10 @@ impl Accounts {
         network: &Network,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let user = self.store.read_user_to_delete(caller).await?;
-        confirm(&self.store, password, &user, network, now).await?;
-        let closed = self.store.close_account(caller, user).await?;
+        let read = self.store.read_user_to_delete(caller);
+        let user = confirmed(&self.store, caller, read, password, network, now).await?;
+        let close = self.store.close_account(caller, user);
+        let closed = forgetting_failures(&self.store, caller, network, close).await?;
         tokio::time::timeout(DELETION_BUDGET, self.store.remove_account(&closed))
             .await
             .unwrap_or(Err(Error::DeletionContinues))

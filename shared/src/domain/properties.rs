@@ -174,6 +174,7 @@ proptest! {
     fn adjustments_are_exact_or_refused(
         tokens in prop_oneof![any::<i64>(), -5_000_i64..5_000, (1_i64 << 53) - 3..(1 << 53) + 3, -(1_i64 << 53) - 3..3 - (1 << 53)],
         balance in amount(),
+        held in prop_oneof![Just(Amount::ZERO), amount()],
     ) {
         let possible = tokens != 0 && i128::from(tokens).abs() <= i128::from(Amount::MAX.get());
         let adjustment = Adjustment::parse(tokens);
@@ -182,7 +183,8 @@ proptest! {
         prop_assert_eq!(adjustment.get(), tokens);
         let after = i128::from(balance.get()) + i128::from(tokens);
         let expected = u64::try_from(after).ok().and_then(Amount::new);
-        prop_assert_eq!(adjustment.apply(balance).ok(), expected);
+        let expected = expected.filter(|after| after.get() + held.get() <= Amount::MAX.get());
+        prop_assert_eq!(adjustment.apply(balance, held).ok(), expected);
     }
 
     #[test]
