@@ -35,6 +35,7 @@ const FUNCTIONS: [(&str, usize); 6] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Chat,
+    KeyedChat,
     Balance,
     History,
     Refresh,
@@ -46,7 +47,8 @@ enum Kind {
 impl Kind {
     fn of(dice: &mut Dice) -> Self {
         match dice.below(100) {
-            0..45 => Self::Chat,
+            0..28 => Self::Chat,
+            28..45 => Self::KeyedChat,
             45..60 => Self::Balance,
             60..75 => Self::History,
             75..83 => Self::Refresh,
@@ -61,6 +63,13 @@ impl Kind {
         match self {
             Self::Chat => &[
                 "402 insufficient_tokens",
+                "503 busy",
+                "503 hold_lost",
+                "503 outcome_unknown",
+            ],
+            Self::KeyedChat => &[
+                "402 insufficient_tokens",
+                "409 idempotency_in_progress",
                 "503 busy",
                 "503 hold_lost",
                 "503 outcome_unknown",
@@ -87,6 +96,8 @@ struct Told {
     unknown_entries: usize,
     /// Keys under which an adjustment was asked for and no last word was said.
     open_keys: Vec<(String, i64)>,
+    /// Messages under a key of their number of which it is not known whether they were answered.
+    open_chats: Vec<u64>,
 }
 
 struct Round {
@@ -121,6 +132,7 @@ impl Round {
             ("ECHO_DELAY_MILLISECONDS", "5"),
             ("ACCESS_TOKEN_SECONDS", "3600"),
             ("REFRESH_TOKEN_SECONDS", "7200"),
+            ("CHATS_PER_MINUTE", "0"),
         ];
         let system = System::start_with(&overrides).await;
         system.recorder.stop_recording();
@@ -169,6 +181,11 @@ impl Round {
         let amount = i64::try_from(dice.below(900)).unwrap() - 299;
         match kind {
             Kind::Chat => self.chat(user, number, dice.below(2) == 0).await,
+            Kind::KeyedChat => {
+                if !self.keyed_chat(user, number, 3).await {
+                    user.told.lock().unwrap().open_chats.push(number);
+                }
+            }
             Kind::Balance => {
                 let request = Request::get("/api/v1/users/token-balance");
                 self.send(kind, &request.bearer(&self.access(user).await)).await;
@@ -206,6 +223,32 @@ impl Round {
                 return;
             }
         }
+    }
+
+    /// Asks under a key until there is a last word, or as often as this. Tells whether there was one.
+    async fn keyed_chat(&self, user: &Witness, number: u64, tries: usize) -> bool {
+        let request = Request::post("/api/v1/chats", &json!({"message": format!("message {number}")}));
+        let request = request.header("Idempotency-Key", &format!("chat-{number}"));
+        let request = request.bearer(&self.access(user).await);
+        for attempt in 0..tries {
+            if attempt > 2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let Some(reply) = self.send(Kind::KeyedChat, &request).await else {
+                continue;
+            };
+            match reply.status {
+                200 => {
+                    // A replay tells of the same chat again.
+                    let id = reply.body["chat"]["id"].as_str().unwrap().to_owned();
+                    user.told.lock().unwrap().chats.insert(id);
+                    return true;
+                }
+                402 => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     async fn look_back(&self, user: &Witness) {
@@ -282,6 +325,12 @@ impl Round {
             );
         }
         tokio::time::sleep(Duration::from_millis(2_200)).await;
+        for user in &self.users {
+            let open = std::mem::take(&mut user.told.lock().unwrap().open_chats);
+            for number in open {
+                assert!(self.keyed_chat(user, number, 60).await, "a key without a last word");
+            }
+        }
         for user in &self.users {
             let account = user.account.lock().await.clone();
             // Gives back what dead calls hold. On a busy machine an attempt may take too long without any fault.
