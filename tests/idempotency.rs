@@ -184,6 +184,35 @@ async fn a_first_call_that_settles_between_the_look_and_the_hold_of_the_second_i
     system.check_ledger("ada").await;
 }
 
+/// As above, but the first call took the last of the balance, so that the second's hold is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_call_that_takes_the_last_tokens_is_told_again_and_not_402() {
+    let system = System::start_with(&[("SIGNUP_TOKENS", "100")]).await;
+    let ada = system.account("ada").await;
+    let first = chat(&system, &ada, "k", "hello").await.expect_status(200);
+    let item = system.items("ada").await;
+    let item = item
+        .into_iter()
+        .find(|item| item["sk"].as_s().unwrap().starts_with("IDEM#"))
+        .unwrap();
+    let (client, table) = (system.client.clone(), system.table.clone());
+    let delete = client.delete_item().table_name(&table).key("pk", item["pk"].clone());
+    delete.key("sk", item["sk"].clone()).send().await.unwrap();
+    // It is remembered after the look, which comes at the same time as the hold, and before the hold is refused.
+    system.before("UpdateItem", async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
+    });
+    assert_replayed(&chat(&system, &ada, "k", "hello").await, &first);
+    system.check_ledger("ada").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_the_same_key_waits_for_the_lease_and_is_charged_once() {
     let overrides = [

@@ -182,6 +182,41 @@ fn sorted(items: &[HashMap<String, AttributeValue>]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_balance_below_zero_is_found_and_repaired_and_what_cannot_be_read_stops_nothing() {
+    let system = System::start().await;
+    for name in ["below", "broken", "drifted", "right"] {
+        let account = system.account(name).await;
+        system.chat(&account, "hello").await.expect_status(200);
+        match name {
+            "below" => system.set(&account, "balance", AttributeValue::N("-100".into())).await,
+            "broken" => system.set(&account, "created_at", AttributeValue::Bool(true)).await,
+            "drifted" => set_balance(&system, &account, 1).await,
+            _ => {}
+        }
+    }
+    for segments in [1, 8] {
+        let report = reconcile(&system, json!({"segments": segments})).await.unwrap_err();
+        assert_eq!(
+            (&report["users"], &report["unchecked"], &report["drifted"]),
+            (&json!(4), &json!(1), &json!(2)),
+            "{report}"
+        );
+        let below = report["drifts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|drift| drift["username"] == "below")
+            .unwrap();
+        assert_eq!((&below["balance"], &below["expected"]), (&json!(-100), &json!(3_900)));
+    }
+    let report = reconcile(&system, json!({"repair": true})).await.unwrap_err();
+    assert_eq!((&report["repaired"], &report["unchecked"]), (&json!(2), &json!(1)));
+    for name in ["below", "drifted", "right"] {
+        system.check_ledger(name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_spent_beyond_the_ledger_is_written_off() {
     let system = System::start_with(&[("SIGNUP_TOKENS", "300")]).await;
     let ada = system.account("ada").await;

@@ -124,12 +124,14 @@ impl Registrar {
     ) -> Result<(), Error> {
         let read = self.store.read_user(caller);
         let user = confirmed(&self.store, caller, read, old, network, now).await?;
-        let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
-            member: "new",
-            ..invalid
-        })?;
-        let hash = auth::hash_password(&new).await?;
-        let change = self.store.change_password(caller, &user, &hash);
+        let change = async {
+            let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
+                member: "new",
+                ..invalid
+            })?;
+            let hash = auth::hash_password(&new).await?;
+            self.store.change_password(caller, &user, &hash).await
+        };
         forgetting_failures(&self.store, caller, network, change).await
     }
 }

@@ -98,6 +98,13 @@ impl Conversation {
             // The account may be empty by now, or too busy for another message: what was paid for is told all the same. Whether the
             // caller may hear it is checked once more.
             (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
+            (Err(error @ (Error::InsufficientTokens | Error::TooManyInFlight | Error::Paced(_))), Ok(None)) => {
+                // The first call may have been settled after the look and before the hold, with the last of the balance.
+                match self.billing.answered(&caller.user, &once, now).await? {
+                    Some(before) => self.replay(caller, before).await,
+                    None => Err(error),
+                }
+            }
             (Err(error), Ok(None)) => Err(error),
             (Err(error), Err(mismatch)) => Err(match error {
                 // Only who may call at all hears of the key.

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
-/// The network that a client calls from: an IPv4 address, or the first 64 bits of an IPv6 address, which is what one customer is given
-/// (RFC 6177). Taken from the gateway's own word, never from a header that a client can write.
+/// The network that a client calls from: an IPv4 address, or the first 56 bits of an IPv6 address, which is what a provider gives one home
+/// (RFC 6177 section 2). Taken from the gateway's own word, never from a header that a client can write.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Network(String);
 
@@ -13,7 +13,7 @@ impl Network {
             Some(IpAddr::V4(address)) => address.to_string(),
             Some(IpAddr::V6(address)) => {
                 let [a, b, c, d, ..] = address.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::")
+                format!("{a:x}:{b:x}:{c:x}:{:x}::", d & 0xff00)
             }
             None => "unknown".into(),
         })
@@ -36,7 +36,8 @@ mod tests {
         assert_ne!(network("198.51.100.7"), network("198.51.100.8"));
         assert_eq!(network("::ffff:198.51.100.7"), network("198.51.100.7"));
         assert_eq!(network("2001:db8:1:2::1"), network("2001:0db8:0001:0002:ffff::9"));
-        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:ff::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:100::1"));
         for rubbish in ["", "x", "1.2.3", "1.2.3.4, 5.6.7.8", "PACE#"] {
             assert_eq!(network(rubbish), Network::of(None), "{rubbish}");
         }

@@ -102,7 +102,10 @@ impl OpenAi {
         }
         Ok(Answer {
             text,
-            model: completion.model.unwrap_or_else(|| self.config.model.clone()),
+            model: completion
+                .model
+                .filter(|name| (1..=256).contains(&name.len()))
+                .unwrap_or_else(|| self.config.model.clone()),
         })
     }
 }

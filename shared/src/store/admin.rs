@@ -261,7 +261,7 @@ impl Store {
         let (ledger_id, audit_id) = (LedgerId::new(now), AuditId::new(now));
         let mut unknown = None;
         for round in 0..ROUNDS {
-            if !user.expired_holds(now).is_empty() {
+            if unknown.is_none() && !user.expired_holds(now).is_empty() {
                 // What dead calls hold is the user's, and may be just what is to be taken off.
                 let id = user.id;
                 user = self.give_back(user, now).await?;
@@ -281,6 +281,11 @@ impl Store {
             let (of_ledger, of_once) = (writes.next, once.map(|_| writes.next + 2));
             let mut refused = match self.transact(writes.list).await {
                 Ok(()) => return Ok((entry, false)),
+                // This one surely did nothing, but one before it may have.
+                Err(Cancelled::NotNow(source) | Cancelled::Failed(Error::Internal(source))) if unknown.is_some() => {
+                    unknown = Some(source);
+                    break;
+                }
                 Err(Cancelled::NotNow(source)) => return Err(Error::Busy(source)),
                 Err(Cancelled::Failed(Error::Busy(source))) => {
                     // It may have been made. Sent again with the same ids, it is found if it was and made if it was not.

@@ -83,7 +83,13 @@ impl Store {
     ) -> Result<PlacedHold, Error> {
         // Most callers have not just sent something else, so that is tried first.
         let mut pace = Pace::Idle;
+        let max_open = terms.max_open;
+        let mut void = 0;
         for _ in 0..ROUNDS {
+            let terms = Terms {
+                max_open: max_open.saturating_add(void),
+                ..terms
+            };
             let update = self.hold_update(caller, id, hold, terms, pace, now)?;
             let user = match self.update(update).await {
                 Ok(new) => {
@@ -127,7 +133,14 @@ impl Store {
                 return Err(Error::InsufficientTokens);
             }
             if user.holds.len() >= usize::from(terms.max_open) {
-                return Err(Error::TooManyInFlight);
+                // What is left of calls that failed is in nobody's way.
+                let left = user.holds.values().filter(|hold| hold.void).count();
+                let left = u16::try_from(left).unwrap_or(u16::MAX);
+                if left == void {
+                    return Err(Error::TooManyInFlight);
+                }
+                void = left;
+                continue;
             }
             let Some(rate) = terms.pace else {
                 return Err(Error::internal("a hold was refused for no visible reason"));

@@ -102,7 +102,9 @@ impl Store {
                 Err(Refused::Condition(old)) => old.map(from_item::<FailuresItem>).transpose()?,
             };
             seen = old.filter(|old| old.expires_at > now.as_secs());
+            // Without a wait the moment is the one at which somebody else counted, by their clock.
             if let Some(seen) = &seen
+                && !login_wait(seen.n).is_zero()
                 && seen.next_at > now
             {
                 return Err(Error::Paced(seen.next_at.since(now)));

@@ -37,6 +37,12 @@ fn patient() -> aws_sdk_dynamodb::config::Builder {
 pub struct Books {
     /// The account itself, if it was among them.
     pub user: Option<User>,
+    /// Its balance as it is stored, which may be one that no balance should be.
+    pub balance: i128,
+    /// Whether there is an item among them that cannot be read.
+    pub unreadable: bool,
+    /// How many ledger entries there are.
+    pub entries: u64,
     /// How many chats there are.
     pub chats: u64,
     /// What they cost.
@@ -55,19 +61,37 @@ impl Books {
 
     /// How much more the balance is than it should be. `None` without an account.
     pub fn drift(&self) -> Option<i128> {
-        let balance = i128::from(self.user.as_ref()?.balance.get());
-        Some(balance - self.expected_balance()?)
+        Some(self.balance - self.expected_balance()?)
+    }
+
+    /// Whether these and `other`, read later, are the same. Chats and entries are only ever added, so nothing has come between.
+    pub fn are_as(&self, other: &Self) -> bool {
+        let sums = |books: &Self| (books.balance, books.chats, books.spent, books.entries, books.adjusted);
+        let account = |books: &Self| {
+            books
+                .user
+                .as_ref()
+                .map(|user| (user.id, user.holds.clone(), user.deleting))
+        };
+        sums(self) == sums(other) && account(self) == account(other)
     }
 
     /// Adds what one item says.
     pub fn enter(&mut self, part: Part) {
         match part {
-            Part::User(user) => self.user = Some(*user),
+            Part::User(user, balance) => {
+                self.user = Some(*user);
+                self.balance = balance;
+            }
             Part::Chat(cost) => {
                 self.chats += 1;
                 self.spent += i128::from(cost.get());
             }
-            Part::Ledger(amount) => self.adjusted += i128::from(amount),
+            Part::Ledger(amount) => {
+                self.entries += 1;
+                self.adjusted += i128::from(amount);
+            }
+            Part::Unreadable => self.unreadable = true,
             Part::Other => {}
         }
     }
@@ -76,12 +100,14 @@ impl Books {
 /// What one item adds to a user's books.
 #[derive(Debug)]
 pub enum Part {
-    /// The account.
-    User(Box<User>),
+    /// The account, and its balance as it is stored.
+    User(Box<User>, i128),
     /// A chat with its cost.
     Chat(Amount),
     /// A ledger entry with its amount.
     Ledger(i64),
+    /// Something, but nobody can say what.
+    Unreadable,
     /// Nothing.
     Other,
 }
@@ -104,17 +130,28 @@ struct AmountItem {
     amount: i64,
 }
 
-fn part_of(item: Item) -> Result<Part, Error> {
+fn part_of(item: Item) -> Part {
     let sk = item.get(SK).and_then(|sk| sk.as_s().ok()).map_or("", String::as_str);
-    if sk == key::USER {
-        Ok(Part::User(Box::new(from_item(item)?)))
+    let part = if sk == key::USER {
+        account_of(item)
     } else if sk.starts_with(key::TURN) {
-        Ok(Part::Chat(from_item::<CostItem>(item)?.cost))
+        from_item::<CostItem>(item).ok().map(|chat| Part::Chat(chat.cost))
     } else if sk.starts_with(key::LEDGER) {
-        Ok(Part::Ledger(from_item::<AmountItem>(item)?.amount))
+        from_item::<AmountItem>(item)
+            .ok()
+            .map(|entry| Part::Ledger(entry.amount))
     } else {
-        Ok(Part::Other)
-    }
+        Some(Part::Other)
+    };
+    part.unwrap_or(Part::Unreadable)
+}
+
+/// An account whatever its balance: one below zero is what this looks for, and no other code could read it.
+fn account_of(mut item: Item) -> Option<Part> {
+    let balance = item.get("balance")?.as_n().ok()?.parse().ok()?;
+    item.insert("balance".into(), AttributeValue::N("0".into()));
+    let user = from_item::<User>(item).ok()?;
+    Some(Part::User(Box::new(user), balance))
 }
 
 impl Store {
@@ -147,7 +184,7 @@ impl Store {
         let mut items = Vec::new();
         for item in output.items.unwrap_or_default() {
             if let Some(user) = key::user_of(&item) {
-                items.push((user, part_of(item)?));
+                items.push((user, part_of(item)));
             }
         }
         Ok(Some(Page {
@@ -183,7 +220,7 @@ impl Store {
                 let output = query.send().await.map_err(|error| failure("Query", &error))?;
                 meter::add_read_units(output.consumed_capacity.and_then(|capacity| capacity.capacity_units));
                 for item in output.items.unwrap_or_default() {
-                    books.enter(part_of(item)?);
+                    books.enter(part_of(item));
                 }
                 start = output.last_evaluated_key;
                 if start.is_none() {
@@ -197,7 +234,9 @@ impl Store {
                 of(&before) == of(&after)
             };
             if ["id", "balance", "holds", "deleting"].into_iter().all(same) {
-                books.user = after.map(from_item).transpose()?;
+                if let Some(account) = after {
+                    books.enter(part_of(account));
+                }
                 return Ok(books);
             }
         }
@@ -226,7 +265,7 @@ impl Store {
             .expression_attribute_names("#balance", "balance")
             .expression_attribute_names("#holds", "holds")
             .expression_attribute_values(":id", to_value(user.id)?)
-            .expression_attribute_values(":seen", to_value(user.balance)?)
+            .expression_attribute_values(":seen", AttributeValue::N(books.balance.to_string()))
             .expression_attribute_values(":after", to_value(entry.balance_after)?)
             .expression_attribute_values(":holds", to_value(&user.holds)?)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -203,6 +203,8 @@ impl Store {
             let writes = [Some(update), self.forget_auth_key(&seen)?];
             match self.transact(writes.into_iter().flatten().collect()).await {
                 Ok(()) => return Ok(()),
+                // This one surely did nothing, but one before it may have.
+                Err(Cancelled::NotNow(_)) if unknown => break,
                 Err(Cancelled::NotNow(source)) => return Err(Error::Busy(source)),
                 // It may have been set. Sent again, it is found if it was.
                 Err(Cancelled::Failed(Error::Busy(source))) => {
