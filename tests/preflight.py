@@ -67,7 +67,8 @@ def check_routes(template: dict[str, Any], body: dict[str, Any]) -> None:
     """Every path answers OPTIONS by itself and hands every other method to a function."""
     expected = {(path, ANY): "SystemFallback" for path in body["paths"]}
     for name, resource in template["Resources"].items():
-        for event in resource.get("Properties", {}).get("Events", {}).values():
+        events = resource.get("Properties", {}).get("Events", {}).values()
+        for event in (event for event in events if event["Type"] == "Api"):
             expected[event["Properties"]["Path"], event["Properties"]["Method"]] = name
     for path, item in sorted(body["paths"].items()):
         methods = {method: operation[INTEGRATION] for method, operation in item.items()}
