@@ -124,15 +124,17 @@ impl Registrar {
     ) -> Result<(), Error> {
         let read = self.store.read_user(caller);
         let user = confirmed(&self.store, caller, read, old, network, now).await?;
-        let change = async {
-            let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
-                member: "new",
-                ..invalid
-            })?;
-            let hash = auth::hash_password(&new).await?;
-            self.store.change_password(caller, &user, &hash).await
-        };
+        let hash = self.hash_new(new, &user).await;
+        let change = async { self.store.change_password(caller, &user, &hash?).await };
         forgetting_failures(&self.store, caller, network, change).await
+    }
+
+    async fn hash_new(&self, new: Password, user: &User) -> Result<PasswordHash, Error> {
+        let new = NewPassword::accept(new, &user.username, self.config.passwords).map_err(|invalid| Invalid {
+            member: "new",
+            ..invalid
+        })?;
+        auth::hash_password(&new).await
     }
 }
 

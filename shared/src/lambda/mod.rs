@@ -20,11 +20,11 @@ use crate::{
     api::{
         self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
     },
-    config::{EdgeConfig, RuntimeConfig},
+    config::{EdgeConfig, RuntimeConfig, TableConfig, TokenConfig},
     domain::{AdminCaller, Caller, Network, StaffCaller, Timestamp},
     error::Error,
     sessions::Authenticator,
-    store::{self, Usage},
+    store::{self, Store, Usage},
 };
 use event::Request;
 use reply::{Manner, Reply};
@@ -147,6 +147,50 @@ where
         // Boxed: the SDK's futures nest deeply, and a move of one is a copy of kilobytes.
         async move { Ok::<_, BoxError>(Box::pin(edge.answer(&event.payload, &event.context.request_id)).await) }
     }))
+    .await
+}
+
+/// What a function has whose callers authenticate: a way to tell who they are, and what it works with.
+struct ForCallers<T> {
+    authenticator: Authenticator,
+    work: T,
+}
+
+impl<T> AsRef<Authenticator> for ForCallers<T> {
+    fn as_ref(&self) -> &Authenticator {
+        &self.authenticator
+    }
+}
+
+/// As [`serve`], for an endpoint whose callers authenticate: connects to the table, loads the keys, and makes what `handler` works with.
+///
+/// # Errors
+/// As [`serve`].
+#[expect(
+    private_bounds,
+    reason = "callers name the access, which is public, and nothing of what lets it in"
+)]
+pub async fn serve_callers<A, I, O, T, H>(
+    endpoint: Endpoint<A, I, O>,
+    start: impl FnOnce(Store) -> Result<T, BoxError>,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    A: Admit<ForCallers<T>>,
+    I: Input,
+    O: Outcome,
+    H: AsyncFn(&T, Call<A, I>) -> Result<O, Error>,
+{
+    serve(
+        endpoint,
+        async |now| {
+            let store = Store::connect(&TableConfig::from_env()?).await;
+            let authenticator = Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await;
+            let work = start(store)?;
+            Ok(ForCallers { authenticator, work })
+        },
+        async |app: &ForCallers<T>, call| handler(&app.work, call).await,
+    )
     .await
 }
 
