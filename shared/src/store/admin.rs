@@ -6,7 +6,7 @@ use super::{
     idempotency::{Answered, answered_in},
     key::{self, Item},
     request::{Cancelled, Placeholders, from_item, pause, to_item},
-    users::{admit, claims_of, holds_for},
+    users::{admit, claims_of, holds_for, key_is_as_in},
 };
 use crate::{
     domain::{
@@ -202,13 +202,9 @@ impl Store {
                     .name("#token_version", "token_version")
                     .name("#auth_key", "auth_key")
                     .value(":next_version", user.token_version.next())?;
-                match &user.auth_key {
-                    Some(hash) => {
-                        condition.push_str(" AND #auth_key = :seen_key");
-                        placeholders = placeholders.value(":seen_key", hash)?;
-                    }
-                    None => condition.push_str(" AND attribute_not_exists(#auth_key)"),
-                }
+                let (same_key, with_key) = key_is_as_in(&user, placeholders)?;
+                condition.push_str(&format!(" AND {same_key}"));
+                placeholders = with_key;
             }
             let writes = self.as_admin(caller, &user, &update, &condition, placeholders)?;
             let mut writes = writes.with(self.put_audit_entry(&entry)?);
@@ -505,18 +501,9 @@ impl Store {
                 .value(":nothing", nothing)?;
         }
         // The account that was read, with the password and the key that it had.
-        let mut condition =
-            "#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND ".to_owned();
-        let placeholders = match &user.auth_key {
-            Some(hash) => {
-                condition.push_str("#auth_key = :seen_key");
-                placeholders.value(":seen_key", hash)?
-            }
-            None => {
-                condition.push_str("attribute_not_exists(#auth_key)");
-                placeholders
-            }
-        };
+        let (same_key, placeholders) = key_is_as_in(user, placeholders)?;
+        let condition =
+            format!("#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND {same_key}");
         let (names, values) = placeholders.into_parts();
         let update = Update::builder()
             .table_name(&self.table)

@@ -76,6 +76,15 @@ pub(super) fn claims_of(caller: &Caller) -> Result<Placeholders, Error> {
     }
 }
 
+/// The condition that the account's key is the one in `seen`, so that what removes it knows what else leads to it. Its value is added to
+/// `placeholders`; its name is `#auth_key`.
+pub(super) fn key_is_as_in(seen: &User, placeholders: Placeholders) -> Result<(&'static str, Placeholders), Error> {
+    match &seen.auth_key {
+        Some(hash) => Ok(("#auth_key = :seen_key", placeholders.value(":seen_key", hash)?)),
+        None => Ok(("attribute_not_exists(#auth_key)", placeholders)),
+    }
+}
+
 /// Supplies the names and values of [`holds_for`] and the key of the caller's item.
 pub(super) fn acting_for(update: UpdateItemFluentBuilder, caller: &Caller) -> Result<UpdateItemFluentBuilder, Error> {
     let (names, values) = claims_of(caller)?.into_parts();
@@ -252,17 +261,8 @@ impl Store {
             .value(":next_version", seen.token_version.next())?
             .value(":nothing", &NO_SESSIONS)?;
         // The password that was checked must still be the password, and no key may be given out between.
-        let mut condition = format!("{} AND #password = :old_password AND ", holds_for(caller));
-        let placeholders = match &seen.auth_key {
-            Some(hash) => {
-                condition.push_str("#auth_key = :seen_key");
-                placeholders.value(":seen_key", hash)?
-            }
-            None => {
-                condition.push_str("attribute_not_exists(#auth_key)");
-                placeholders
-            }
-        };
+        let (same_key, placeholders) = key_is_as_in(seen, placeholders)?;
+        let condition = format!("{} AND #password = :old_password AND {same_key}", holds_for(caller));
         let (names, values) = placeholders.into_parts();
         let update = Update::builder()
             .table_name(&self.table)
