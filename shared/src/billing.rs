@@ -9,7 +9,7 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Timestamp, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Timestamp, UserKey},
     error::Error,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
@@ -27,15 +27,21 @@ impl Billing {
         Self { store, config }
     }
 
-    /// Takes the price of one message off the caller's balance and holds it. All calls under one idempotency key share one hold.
+    /// Takes the most that an answer can cost off the caller's balance and holds it. All calls under one idempotency key share one hold.
     ///
     /// # Errors
     /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], [`Error::Paced`]; [`Error::IdempotencyInProgress`] or
     /// [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
     /// held then.
-    pub async fn hold(&self, caller: &Caller, once: Option<&Once>, now: Timestamp) -> Result<PlacedHold, Error> {
+    pub async fn hold(
+        &self,
+        caller: &Caller,
+        cost: Amount,
+        once: Option<&Once>,
+        now: Timestamp,
+    ) -> Result<PlacedHold, Error> {
         let hold = Hold {
-            cost: self.config.message_cost,
+            cost,
             attempt: AttemptId::random(),
             placed_at: now,
             lease_until: now.plus(self.config.hold_lease),

@@ -2,13 +2,13 @@
 
 use crate::{
     billing::Billing,
-    config::MessageConfig,
+    config::{BillingConfig, MessageConfig, ModelConfig},
     domain::{
-        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, IdempotencyKey, Listing, Message, Once, PageSize, Timestamp,
-        User, UserId, Username,
+        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Listing, Message, ModelName,
+        Once, PageSize, Prompt, Sampling, Speaker, Timestamp, Turn, User, UserId, Username,
     },
     error::Error,
-    model::Model,
+    model::{Answer, Model},
     store::{Page, PlacedHold, Store},
 };
 
@@ -40,53 +40,126 @@ pub struct ChatPage {
     pub next_cursor: Option<String>,
 }
 
-/// Asks the model for callers who can pay.
+/// What is asked of a model.
 #[derive(Debug)]
-pub struct Conversation {
+pub struct Question {
+    /// What the history keeps of it.
+    pub message: Message,
+    /// What was said, in order, by the client's own account; the last is what to answer.
+    pub turns: Vec<Turn>,
+    /// Who is to answer; the deployment's first choice if nobody is named.
+    pub model: Option<ModelName>,
+    /// How long the answer may be, in the model's tokens, if not as long as the deployment allows.
+    pub max_output_tokens: Option<u32>,
+    /// How the model is to choose its words.
+    pub sampling: Sampling,
+    /// The key under which it is answered and charged once.
+    pub key: Option<IdempotencyKey>,
+}
+
+impl Question {
+    /// A message by itself.
+    pub fn of(message: Message, key: Option<IdempotencyKey>) -> Self {
+        Self {
+            turns: vec![Turn::new(Speaker::User, message.as_str())],
+            message,
+            model: None,
+            max_output_tokens: None,
+            sampling: Sampling::default(),
+            key,
+        }
+    }
+
+    /// What makes it the same question.
+    fn fingerprint(&self) -> Fingerprint {
+        let mut parts = vec!["chat", self.message.as_str()];
+        let (sampling, most) = (format!("{:?}", self.sampling), format!("{:?}", self.max_output_tokens));
+        if self.turns.len() > 1 || self.sampling != Sampling::default() || self.max_output_tokens.is_some() {
+            parts.extend([sampling.as_str(), most.as_str()]);
+            parts.extend(
+                self.turns
+                    .iter()
+                    .flat_map(|turn| [turn.speaker.as_str(), turn.text.as_str()]),
+            );
+        }
+        if let Some(model) = &self.model {
+            parts.extend(["model", model.as_str()]);
+        }
+        Fingerprint::of(&parts)
+    }
+}
+
+/// Who hears an answer while it is given.
+pub enum Listener<'a> {
+    /// Nobody: the answer is of use only as a whole.
+    Nobody,
+    /// Somebody who gets the words as they come, and keeps what came if there is no more.
+    Somebody(&'a mut dyn FnMut(&str)),
+}
+
+impl std::fmt::Debug for Listener<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Somebody(_) => "Somebody",
+        })
+    }
+}
+
+/// Asks models for callers who can pay.
+#[derive(Debug)]
+pub struct Chats {
     store: Store,
     billing: Billing,
     model: Model,
     messages: MessageConfig,
 }
 
-impl Conversation {
-    /// Talks to `model`, charging through `billing`, which has the same `store`.
-    pub fn new(store: Store, billing: Billing, model: Model, messages: MessageConfig) -> Self {
+/// A question with everything that is decided before it is asked.
+struct Asked<'a> {
+    question: Question,
+    once: Option<Once>,
+    prompt: Prompt,
+    model: &'a ModelName,
+    /// The most that it can cost.
+    bound: Amount,
+}
+
+impl Chats {
+    /// Charges against the balances in `store`.
+    pub fn new(store: Store, billing: BillingConfig, model: &ModelConfig, messages: MessageConfig) -> Self {
         Self {
+            billing: Billing::new(store.clone(), billing),
             store,
-            billing,
-            model,
+            model: Model::new(model),
             messages,
         }
     }
 
-    /// Answers a message, for its price; under an idempotency key once, however often it is asked for.
+    /// Answers a question, for its price; under an idempotency key once, however often it is asked for.
     ///
     /// # Errors
     /// The caller cannot pay, or the model or the table fails: nothing is charged.
     pub async fn send(
         &self,
         caller: &Caller,
-        message: Message,
-        key: Option<IdempotencyKey>,
+        question: Question,
         now: Timestamp,
+        listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        message.check_length(self.messages.max_chars)?;
-        let Some(key) = key else {
-            let placed = self.billing.hold(caller, None, now).await?;
-            return self.answer(caller, placed, message, None, now).await;
-        };
-        let once = Once {
-            key,
-            fingerprint: Fingerprint::of(&["chat", message.as_str()]),
+        question.message.check_length(self.messages.max_chars)?;
+        let asked = self.prepare(question)?;
+        let Some(once) = &asked.once else {
+            let placed = self.billing.hold(caller, asked.bound, None, now).await?;
+            return self.answer(caller, placed, &asked, now, listener).await;
         };
         // At the same time: whatever the look misses because it comes a moment too early, the settlement's own condition finds.
         let (placed, answered) = tokio::join!(
-            self.billing.hold(caller, Some(&once), now),
-            self.billing.answered(&caller.user, &once, now)
+            self.billing.hold(caller, asked.bound, Some(once), now),
+            self.billing.answered(&caller.user, once, now)
         );
         match (placed, answered) {
-            (Ok(placed), Ok(None)) => self.answer(caller, placed, message, Some(&once), now).await,
+            (Ok(placed), Ok(None)) => self.answer(caller, placed, &asked, now, listener).await,
             (Ok(placed), Ok(Some(before))) => {
                 self.billing.release(&placed).await;
                 self.replay(caller, before).await
@@ -100,7 +173,7 @@ impl Conversation {
             (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
             (Err(error @ (Error::InsufficientTokens | Error::TooManyInFlight | Error::Paced(_))), Ok(None)) => {
                 // The first call may have been settled after the look and before the hold, with the last of the balance.
-                match self.billing.answered(&caller.user, &once, now).await? {
+                match self.billing.answered(&caller.user, once, now).await? {
                     Some(before) => self.replay(caller, before).await,
                     None => Err(error),
                 }
@@ -118,31 +191,84 @@ impl Conversation {
         }
     }
 
+    fn prepare(&self, mut question: Question) -> Result<Asked<'_>, Error> {
+        let model = self.model.choose(question.model.as_ref())?;
+        let once = question.key.take().map(|key| Once {
+            key,
+            fingerprint: question.fingerprint(),
+        });
+        let system = self.messages.system_prompt.iter();
+        let system = system.map(|text| Turn::new(Speaker::System, text.as_str()));
+        let prompt = Prompt {
+            turns: system.chain(question.turns.drain(..)).collect(),
+            max_output_tokens: question
+                .max_output_tokens
+                .unwrap_or_else(|| self.model.max_output_tokens()),
+            sampling: std::mem::take(&mut question.sampling),
+        };
+        let bound = self.messages.pricing.bound(&prompt, self.model.candidates(model));
+        Ok(Asked {
+            question,
+            once,
+            prompt,
+            model,
+            bound,
+        })
+    }
+
     async fn answer(
         &self,
         caller: &Caller,
         placed: PlacedHold,
-        message: Message,
-        once: Option<&Once>,
+        asked: &Asked<'_>,
         now: Timestamp,
+        listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let answer = match self.model.answer(&message).await {
+        let (wants_parts, mut nobody): (bool, fn(&str)) = (matches!(listener, Listener::Somebody(_)), |_| ());
+        let heard: &mut dyn FnMut(&str) = match listener {
+            Listener::Nobody => &mut nobody,
+            Listener::Somebody(heard) => heard,
+        };
+        let answer = self.model.answer(asked.model, &asked.prompt, heard).await;
+        // Who has heard nothing yet has no use for half an answer, and does not pay for it.
+        let answer = answer.and_then(|answer| match answer {
+            Answer {
+                broken: Some(error), ..
+            } if !wants_parts => Err(error),
+            Answer {
+                finish: Finish::ContentFilter,
+                ..
+            } if !wants_parts => Err(Error::ContentFiltered),
+            answer => Ok(answer),
+        });
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 self.billing.release(&placed).await;
                 return Err(error);
             }
         };
+        let got = match answer.finish {
+            Finish::Interrupted => Got::Part,
+            _ => Got::All,
+        };
+        let pricing = &self.messages.pricing;
+        let held = placed.hold.cost;
+        let cost = pricing.cost(&answer.model, &answer.usage, got, held);
+        let too_much = held.saturating_sub(cost);
         let chat = Chat {
             id: ChatId::new(now),
-            message: message.into_string(),
+            message: asked.question.message.as_str().to_owned(),
             response: answer.text,
-            model: answer.model,
-            cost: placed.hold.cost,
-            balance_after: placed.user.balance,
+            model: answer.called,
+            finish: answer.finish,
+            usage: Some(answer.usage),
+            priced_by: pricing.version().map(str::to_owned),
+            cost,
+            balance_after: placed.user.balance.checked_add(too_much).unwrap_or(Amount::MAX),
             created_at: now,
         };
-        match self.billing.settle(&placed, &chat, once).await? {
+        match self.billing.settle(&placed, &chat, asked.once.as_ref()).await? {
             Some(before) => self.replay(caller, before).await,
             None => Ok(Sent::new(placed.user, chat, false)),
         }

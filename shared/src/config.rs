@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::domain::{Amount, Message, Password, PasswordPolicy, Rate};
+use crate::domain::{Amount, Message, ModelName, Password, PasswordPolicy, PriceList, Pricing, Rate};
 
 /// A variable that is missing or cannot be used.
 #[derive(Debug)]
@@ -161,11 +161,9 @@ impl AccountConfig {
     }
 }
 
-/// What a chat costs and how its charge is kept safe.
+/// How the charge of a chat is kept safe.
 #[derive(Debug, Clone)]
 pub struct BillingConfig {
-    /// `MESSAGE_COST_TOKENS`, default 100.
-    pub message_cost: Amount,
     /// `HOLD_LEASE_SECONDS`, default 60: after this an unsettled hold is given back. Must be longer than the chat function may run,
     /// or the answer of a slow call is thrown away.
     pub hold_lease: Duration,
@@ -183,7 +181,6 @@ impl BillingConfig {
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
-            message_cost: amount("MESSAGE_COST_TOKENS", 100)?,
             hold_lease: Duration::from_secs(in_range("HOLD_LEASE_SECONDS", 60, 1..=3_600)?),
             max_open_holds: in_range("MAX_OPEN_HOLDS", 64, 1..=1_000)?,
             pace: rate(("CHATS_PER_MINUTE", 60), ("CHAT_BURST", 100))?,
@@ -244,47 +241,123 @@ fn rate(
     Ok(Rate::new(per_minute, in_range(burst, default_burst, 0..=100_000)?))
 }
 
-/// What a message may be.
+/// What a message may be, and what it costs.
 #[derive(Debug, Clone)]
 pub struct MessageConfig {
     /// `MESSAGE_MAX_CHARACTERS`, default 8000, at most 16 000: that many of four bytes fit a body of 64 KiB.
     pub max_chars: usize,
+    /// `SYSTEM_PROMPT`, none by default: what a model is told before everything else, at most 4000 bytes.
+    pub system_prompt: Option<String>,
+    /// `MODEL_PRICES`, a [`PriceList`] in JSON by which each answer costs what the model read and wrote; without it
+    /// `MESSAGE_COST_TOKENS`, default 100, is what each costs.
+    pub pricing: Pricing,
 }
 
 impl MessageConfig {
-    /// Reads it from the environment.
+    /// Reads it from the environment of a deployment that serves these models.
     ///
     /// # Errors
     /// Names the variable that is unusable.
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env(served: &Served) -> Result<Self, ConfigError> {
+        let pricing = match optional("MODEL_PRICES") {
+            None => Pricing::Flat(amount("MESSAGE_COST_TOKENS", 100)?),
+            Some(json) => {
+                let list = PriceList::parse(&json, served.all());
+                Pricing::ByUsage(list.map_err(|problem| ConfigError {
+                    variable: "MODEL_PRICES",
+                    problem,
+                })?)
+            }
+        };
+        let system_prompt = optional("SYSTEM_PROMPT");
+        if system_prompt.as_ref().is_some_and(|prompt| prompt.len() > 4_000) {
+            return Err(ConfigError {
+                variable: "SYSTEM_PROMPT",
+                problem: "is longer than 4000 bytes".into(),
+            });
+        }
         Ok(Self {
             max_chars: in_range("MESSAGE_MAX_CHARACTERS", Message::DEFAULT_MAX_CHARS, 1..=16_000)?,
+            system_prompt,
+            pricing,
         })
     }
 }
 
-/// Which model answers.
+/// Which models answer.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
     /// `MODEL_PROVIDER`, default `echo`.
     pub provider: ProviderConfig,
-    /// `MODEL_TIMEOUT_MILLISECONDS`, default 15 000: after this the call fails and the hold is released. Must leave the function time
-    /// for that.
+    /// Which of the provider's models.
+    pub served: Served,
+    /// `MODEL_MAX_OUTPUT_TOKENS`, default 4096: how long an answer may be, in the model's own tokens.
+    pub max_output_tokens: u32,
+    /// `MODEL_TIMEOUT_MILLISECONDS`, default 15 000: how long an answer may take. Must leave the function time to settle or release.
     pub timeout: Duration,
+    /// `MODEL_SILENCE_MILLISECONDS`, default 10 000: how long a model may say nothing, before the answer or in it.
+    pub silence: Duration,
+}
+
+/// The models that a deployment serves.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// `MODEL_NAME`: the one that answers where nobody asks for another.
+    pub first: ModelName,
+    /// `MODEL_FALLBACK`, none by default: the one that is asked when another says nothing.
+    pub fallback: Option<ModelName>,
+    /// `MODEL_CHOICES`, none by default: others that clients may ask for, separated by commas.
+    pub others: Vec<ModelName>,
+}
+
+impl Served {
+    /// Every one of them, the first first; one may come twice.
+    pub fn all(&self) -> impl Iterator<Item = &ModelName> {
+        std::iter::once(&self.first).chain(&self.fallback).chain(&self.others)
+    }
+
+    fn from_env(default: Option<&str>) -> Result<Self, ConfigError> {
+        let name = |variable, text: &str| {
+            ModelName::parse(text.trim()).map_err(|invalid| ConfigError {
+                variable,
+                problem: format!("'{text}': {}", invalid.reason),
+            })
+        };
+        let first = match (optional("MODEL_NAME"), default) {
+            (None, Some(default)) => default.to_owned(),
+            (given, _) => given.map_or_else(|| required("MODEL_NAME"), Ok)?,
+        };
+        let fallback = optional("MODEL_FALLBACK");
+        let others = optional("MODEL_CHOICES").unwrap_or_default();
+        let others = others.split(',').filter(|text| !text.trim().is_empty());
+        Ok(Self {
+            first: name("MODEL_NAME", &first)?,
+            fallback: fallback.map(|text| name("MODEL_FALLBACK", &text)).transpose()?,
+            others: others
+                .map(|text| name("MODEL_CHOICES", text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// The settings of one provider.
 #[derive(Debug, Clone)]
 pub enum ProviderConfig {
     /// Answers by naming the message; for tests and demonstrations.
-    Echo {
-        /// `ECHO_DELAY_MILLISECONDS`, default 0: how long it thinks.
-        delay: Duration,
-        /// `ECHO_FAILURE`, default `none`: how every call fails after the delay.
-        failure: EchoFailure,
-    },
+    Echo(EchoConfig),
     /// Any server that speaks OpenAI's chat completions API.
     OpenAi(OpenAiConfig),
+}
+
+/// How the echo behaves.
+#[derive(Debug, Clone)]
+pub struct EchoConfig {
+    /// `ECHO_DELAY_MILLISECONDS`, default 0: how long it thinks.
+    pub delay: Duration,
+    /// `ECHO_PACE_MILLISECONDS`, default 0: how long each word takes it.
+    pub pace: Duration,
+    /// `ECHO_FAILURE`, default `none`: how every call fails after the delay.
+    pub failure: EchoFailure,
 }
 
 /// A server that speaks OpenAI's chat completions API.
@@ -294,19 +367,11 @@ pub struct OpenAiConfig {
     pub base_url: String,
     /// `OPENAI_API_KEY`, none by default: sent as a bearer token.
     pub api_key: Option<String>,
-    /// `MODEL_NAME`, required.
-    pub model: String,
-    /// `MODEL_MAX_OUTPUT_TOKENS`, default 1024: how long an answer may be, in the model's own tokens.
-    pub max_output_tokens: u32,
 }
 
 impl fmt::Debug for OpenAiConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "OpenAiConfig {{ {} at {}, key: [redacted] }}",
-            self.model, self.base_url
-        )
+        write!(f, "OpenAiConfig {{ {}, key: [redacted] }}", self.base_url)
     }
 }
 
@@ -322,8 +387,6 @@ impl OpenAiConfig {
         Ok(Self {
             base_url: base_url.trim_end_matches('/').to_owned(),
             api_key: optional("OPENAI_API_KEY"),
-            model: required("MODEL_NAME")?,
-            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", 1_024, 1..=1_000_000)?,
         })
     }
 }
@@ -335,6 +398,8 @@ pub enum EchoFailure {
     None,
     /// With an error, as a provider does that is down.
     Error,
+    /// With an error after half of the answer.
+    Midway,
     /// With a panic, as only a defect does.
     Panic,
 }
@@ -345,20 +410,28 @@ impl ModelConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let provider = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
-            "openai" => ProviderConfig::OpenAi(OpenAiConfig::from_env()?),
-            _ => ProviderConfig::Echo {
-                delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
-                failure: match choice("ECHO_FAILURE", "none", &["none", "error", "panic"])? {
-                    "error" => EchoFailure::Error,
-                    "panic" => EchoFailure::Panic,
-                    _ => EchoFailure::None,
-                },
-            },
+        let (provider, default) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
+            "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None),
+            _ => {
+                let echo = EchoConfig {
+                    delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
+                    pace: Duration::from_millis(in_range("ECHO_PACE_MILLISECONDS", 0, 0..=10_000)?),
+                    failure: match choice("ECHO_FAILURE", "none", &["none", "error", "midway", "panic"])? {
+                        "error" => EchoFailure::Error,
+                        "midway" => EchoFailure::Midway,
+                        "panic" => EchoFailure::Panic,
+                        _ => EchoFailure::None,
+                    },
+                };
+                (ProviderConfig::Echo(echo), Some("echo"))
+            }
         };
         Ok(Self {
             provider,
+            served: Served::from_env(default)?,
+            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", 4_096, 1..=1_000_000)?,
             timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
+            silence: Duration::from_millis(in_range("MODEL_SILENCE_MILLISECONDS", 10_000, 1..=900_000)?),
         })
     }
 }

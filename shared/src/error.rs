@@ -71,6 +71,8 @@ pub enum Error {
     ModelTimedOut,
     /// The model has no room for another request now. Nothing was charged.
     ModelBusy(Duration),
+    /// This deployment serves no such model.
+    ModelNotFound,
     /// The message is longer than the model takes. Nothing was charged.
     ContextTooLong,
     /// The model's provider does not answer messages like this one. Nothing was charged.
@@ -131,6 +133,7 @@ impl Error {
             Self::ModelFailed(_) => "model_failed",
             Self::ModelTimedOut => "model_timed_out",
             Self::ModelBusy(_) => "model_busy",
+            Self::ModelNotFound => "model_not_found",
             Self::ContextTooLong => "context_length_exceeded",
             Self::ContentFiltered => "content_filtered",
             Self::HoldLost => "hold_lost",
@@ -179,6 +182,7 @@ impl Error {
             Self::ModelFailed(reason) => return reason.clone(),
             Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
             Self::ModelBusy(_) => "The model is busy; nothing was charged",
+            Self::ModelNotFound => "This model is not served here",
             Self::ContextTooLong => "The message is longer than the model takes; nothing was charged",
             Self::ContentFiltered => "The model does not answer this message; nothing was charged",
             Self::HoldLost => "The answer came too late; nothing was charged",

@@ -3,11 +3,9 @@
 use shared::{
     Error,
     api::{self, Call, SendRequest, SignedIn},
-    billing::Billing,
-    chats::{Conversation, Sent},
+    chats::{Chats, Listener, Sent},
     config::{BillingConfig, MessageConfig, ModelConfig},
     lambda::{self, BoxError},
-    model::Model,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,24 +13,17 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve_callers(
         api::CHATS_SEND,
         |store| {
-            Ok(Conversation::new(
-                store.clone(),
-                Billing::new(store, BillingConfig::from_env()?),
-                Model::new(&ModelConfig::from_env()?),
-                MessageConfig::from_env()?,
-            ))
+            let model = ModelConfig::from_env()?;
+            let messages = MessageConfig::from_env(&model.served)?;
+            Ok(Chats::new(store, BillingConfig::from_env()?, &model, messages))
         },
         send,
     )
     .await
 }
 
-async fn send(conversation: &Conversation, call: Call<SignedIn, SendRequest>) -> Result<Sent, Error> {
-    let SendRequest {
-        message,
-        idempotency_key,
-    } = call.input;
-    conversation
-        .send(&call.caller, message, idempotency_key, call.now)
+async fn send(chats: &Chats, call: Call<SignedIn, SendRequest>) -> Result<Sent, Error> {
+    chats
+        .send(&call.caller, call.input.question, call.now, Listener::Nobody)
         .await
 }

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByFamily, Endpoint, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Wording};
 use crate::{
-    chats::{ChatPage, Sent},
-    domain::{Amount, Chat, ChatId, IdempotencyKey, Message, PageSize, Username},
+    chats::{ChatPage, Question, Sent},
+    domain::{Amount, Chat, ChatId, Message, PageSize, Usage, Username},
     error::Error,
 };
 
@@ -28,10 +28,8 @@ pub const GET: Endpoint<SignedIn, ChatRequest, Chat> =
 /// A message to the model.
 #[derive(Debug)]
 pub struct SendRequest {
-    /// The message.
-    pub message: Message,
-    /// The key under which it is answered and charged once.
-    pub idempotency_key: Option<IdempotencyKey>,
+    /// What is asked.
+    pub question: Question,
 }
 
 impl Input for SendRequest {
@@ -44,9 +42,9 @@ impl Input for SendRequest {
         }
         let idempotency_key = parts.idempotency_key()?;
         let wire: Wire = parts.body()?;
+        let message = Message::parse(wire.message.unwrap_or_default())?;
         Ok(Self {
-            message: Message::parse(wire.message.unwrap_or_default())?,
-            idempotency_key,
+            question: Question::of(message, idempotency_key),
         })
     }
 }
@@ -69,7 +67,30 @@ struct ChatBody {
     response: String,
     timestamp: String,
     model: String,
+    finish_reason: &'static str,
+    usage: Option<UsageBody>,
     cost: Amount,
+}
+
+/// What a model read and wrote, in its own tokens.
+#[derive(Debug, Serialize)]
+struct UsageBody {
+    input_tokens: u64,
+    cached_input_tokens: u64,
+    output_tokens: u64,
+    /// Whether it is counted from the length of the texts, because the provider did not say.
+    estimated: bool,
+}
+
+impl From<Usage> for UsageBody {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input,
+            cached_input_tokens: usage.cached_input,
+            output_tokens: usage.output,
+            estimated: usage.estimated,
+        }
+    }
 }
 
 impl From<Chat> for ChatBody {
@@ -80,6 +101,8 @@ impl From<Chat> for ChatBody {
             response: chat.response,
             timestamp: chat.created_at.to_string(),
             model: chat.model,
+            finish_reason: chat.finish.as_str(),
+            usage: chat.usage.map(UsageBody::from),
             cost: chat.cost,
         }
     }

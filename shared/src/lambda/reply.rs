@@ -234,7 +234,7 @@ const fn status(error: &Error) -> u16 {
         | Error::InvalidCredentials => 401,
         Error::InsufficientTokens => 402,
         Error::PermissionDenied => 403,
-        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound => 404,
+        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
         Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge => 413,

@@ -1,32 +1,106 @@
 //! The models that answer.
+//!
+//! A provider opens an answer as a stream of pieces; what is the same for all of them is here: the time that an answer may take, when it
+//! is asked for again, and what of an answer counts when its provider breaks off.
 
 mod echo;
 mod openai;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, stream::BoxStream};
+use tokio::time::Instant;
 
 use crate::{
     config::{ModelConfig, ProviderConfig},
-    domain::Message,
+    domain::{Finish, ModelName, Prompt, Usage, about_tokens},
     error::Error,
 };
 
+/// The longest answer, in bytes: it is stored in one item of at most 400 KB, beside the message.
+const MAX_ANSWER: usize = 256 * 1024;
+/// For how long a model that has said all is listened to for what it says of its usage.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often the same model is asked, as long as it has said nothing.
+const TRIES: u32 = 2;
+/// How long to wait before the second time.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// What a model said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Answer {
-    /// The text.
+    /// The text: never empty.
     pub text: String,
-    /// The name of the model that said it.
-    pub model: String,
+    /// The name of the model as the deployment has it, by which it is priced.
+    pub model: ModelName,
+    /// The name by which the provider calls it.
+    pub called: String,
+    /// What it read and wrote.
+    pub usage: Usage,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// What went wrong after it had begun, if it did not come to an end: this is only a part of an answer.
+    pub broken: Option<Error>,
 }
 
-/// The model that this deployment talks to.
+/// Something of an answer.
+#[derive(Debug)]
+enum Piece {
+    /// The next words.
+    Delta(String),
+    /// It is at work.
+    Alive,
+    /// It has said all.
+    Finished(Finish),
+    /// What it read and wrote.
+    Used(Usage),
+    /// The provider's name for the model.
+    Called(String),
+}
+
+type Pieces = BoxStream<'static, Result<Piece, Failed>>;
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    again: Again,
+}
+
+/// Whether asking again may help, if nothing has been said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// It is the message: no model would answer it.
+    Never,
+    /// Another model may.
+    Elsewhere,
+    /// The same may, after this much time.
+    After(Duration),
+}
+
+impl Failed {
+    fn elsewhere(error: Error) -> Self {
+        let again = Again::Elsewhere;
+        Self { error, again }
+    }
+
+    fn never(error: Error) -> Self {
+        let again = Again::Never;
+        Self { error, again }
+    }
+
+    /// A reply that cannot be used.
+    fn unusable(why: &'static str) -> Self {
+        tracing::error!(why, "the model's reply cannot be used");
+        Self::elsewhere(Error::model_failed())
+    }
+}
+
+/// The models that this deployment talks to.
 #[derive(Debug, Clone)]
 pub struct Model {
     provider: Provider,
-    timeout: Duration,
+    config: ModelConfig,
 }
 
 #[derive(Debug, Clone)]
@@ -36,44 +110,228 @@ enum Provider {
 }
 
 impl Provider {
-    async fn answer(&self, message: &Message) -> Result<Answer, Error> {
+    async fn open(&self, model: &ModelName, prompt: &Prompt) -> Result<Pieces, Failed> {
         match self {
-            Self::Echo(echo) => echo.answer(message).await,
-            Self::OpenAi(server) => server.answer(message).await,
+            Self::Echo(echo) => echo.open(prompt).await,
+            Self::OpenAi(server) => server.open(model, prompt).await,
         }
     }
 }
 
+/// What was said so far.
+#[derive(Debug, Default)]
+struct Said {
+    text: String,
+    called: Option<String>,
+    usage: Option<Usage>,
+    finish: Option<Finish>,
+}
+
+/// When a model must have said something.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// The whole answer.
+    until: Instant,
+    /// The next piece.
+    silence: Duration,
+}
+
+/// Time ran out.
+#[derive(Debug)]
+enum Late {
+    /// For the whole answer.
+    Deadline,
+    /// For the next piece.
+    Silence,
+}
+
+impl Limits {
+    async fn keep<T>(self, work: impl Future<Output = T>) -> Result<T, Late> {
+        let next = Instant::now() + self.silence;
+        let (at, late) = if next < self.until {
+            (next, Late::Silence)
+        } else {
+            (self.until, Late::Deadline)
+        };
+        tokio::time::timeout_at(at, work).await.map_err(|_| late)
+    }
+}
+
 impl Model {
-    /// The configured model.
+    /// The configured models.
     pub fn new(config: &ModelConfig) -> Self {
         let provider = match &config.provider {
-            ProviderConfig::Echo { delay, failure } => Provider::Echo(echo::Echo {
-                delay: *delay,
-                failure: *failure,
-            }),
+            ProviderConfig::Echo(echo) => Provider::Echo(echo::Echo::new(echo)),
             ProviderConfig::OpenAi(server) => Provider::OpenAi(openai::OpenAi::new(server)),
         };
         Self {
             provider,
-            timeout: config.timeout,
+            config: config.clone(),
         }
     }
 
-    /// Answers a message, or fails within the configured time.
+    /// The model that is asked when `wanted` is: the deployment's first choice if nothing is.
     ///
     /// # Errors
-    /// [`Error::ModelFailed`] and [`Error::ModelTimedOut`]; the caller gives the hold back.
-    pub async fn answer(&self, message: &Message) -> Result<Answer, Error> {
-        // A defect in a provider must not leave a hold to its lease: it is one more way to fail.
-        let answer = AssertUnwindSafe(self.provider.answer(message)).catch_unwind();
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => {
-                tracing::error!("the model panicked");
-                Err(Error::model_failed())
+    /// [`Error::ModelNotFound`] for one that this deployment does not serve.
+    pub fn choose(&self, wanted: Option<&ModelName>) -> Result<&ModelName, Error> {
+        let served = &self.config.served;
+        match wanted {
+            None => Ok(&served.first),
+            Some(wanted) => served.all().find(|model| *model == wanted).ok_or(Error::ModelNotFound),
+        }
+    }
+
+    /// Every model that may answer when `chosen` is asked.
+    pub fn candidates<'a>(&'a self, chosen: &'a ModelName) -> impl Iterator<Item = &'a ModelName> {
+        std::iter::once(chosen).chain(&self.config.served.fallback)
+    }
+
+    /// How long an answer may be, in the model's tokens.
+    pub fn max_output_tokens(&self) -> u32 {
+        self.config.max_output_tokens
+    }
+
+    /// Answers a prompt within the configured time. `heard` gets the words as they come.
+    ///
+    /// As long as nothing was said, the same model is asked once more where that may help, and then the deployment's fallback.
+    ///
+    /// # Errors
+    /// If no model said anything.
+    pub async fn answer(
+        &self,
+        chosen: &ModelName,
+        prompt: &Prompt,
+        heard: &mut dyn FnMut(&str),
+    ) -> Result<Answer, Error> {
+        let limits = Limits {
+            until: Instant::now() + self.config.timeout,
+            silence: self.config.silence,
+        };
+        let (mut model, mut tries) = (chosen, 0);
+        loop {
+            tries += 1;
+            let mut said = Said::default();
+            let failed = match self.ask(model, prompt, limits, heard, &mut said).await {
+                Ok(()) => return Ok(said.into_answer(model, prompt, None)),
+                Err(failed) => failed,
+            };
+            if !said.text.is_empty() {
+                return Ok(said.into_answer(model, prompt, Some(failed.error)));
             }
-            Err(_elapsed) => Err(Error::ModelTimedOut),
+            let fallback = self.config.served.fallback.as_ref().filter(|other| *other != model);
+            match (failed.again, fallback) {
+                (Again::After(wait), _) if tries < TRIES && Instant::now() + wait < limits.until => {
+                    tokio::time::sleep(wait).await;
+                }
+                (Again::After(_) | Again::Elsewhere, Some(other)) if Instant::now() < limits.until => {
+                    tracing::warn!(code = failed.error.code(), "asking the fallback model");
+                    // Once.
+                    (model, tries) = (other, TRIES);
+                }
+                _ => return Err(failed.error),
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        model: &ModelName,
+        prompt: &Prompt,
+        limits: Limits,
+        heard: &mut dyn FnMut(&str),
+        said: &mut Said,
+    ) -> Result<(), Failed> {
+        // A defect in a provider must not leave a hold to its lease: it is one more way to fail.
+        let asked = AssertUnwindSafe(self.listen(model, prompt, limits, heard, said)).catch_unwind();
+        asked.await.unwrap_or_else(|_panic| {
+            tracing::error!("the model panicked");
+            Err(Failed::elsewhere(Error::model_failed()))
+        })
+    }
+
+    async fn listen(
+        &self,
+        model: &ModelName,
+        prompt: &Prompt,
+        limits: Limits,
+        heard: &mut dyn FnMut(&str),
+        said: &mut Said,
+    ) -> Result<(), Failed> {
+        let opened = limits.keep(self.provider.open(model, prompt)).await;
+        let mut pieces = opened.map_err(|late| Failed::late(&late, said))??;
+        loop {
+            let limits = match said.finish {
+                None => limits,
+                Some(_) => Limits {
+                    silence: LAST_WORDS,
+                    ..limits
+                },
+            };
+            let piece = match limits.keep(pieces.next()).await {
+                Ok(Some(Ok(piece))) => piece,
+                // It has said all, whatever happens then.
+                _ if said.finish.is_some() => break,
+                Ok(Some(Err(failed))) => return Err(failed),
+                Ok(None) => break,
+                Err(late) => return Err(Failed::late(&late, said)),
+            };
+            match piece {
+                Piece::Delta(text) => {
+                    let room = MAX_ANSWER - said.text.len();
+                    let text = &text[..text.floor_char_boundary(room)];
+                    said.text.push_str(text);
+                    if !text.is_empty() {
+                        heard(text);
+                    }
+                    if said.text.len() + 4 > MAX_ANSWER {
+                        said.finish = Some(Finish::Length);
+                        break;
+                    }
+                }
+                Piece::Alive => {}
+                Piece::Finished(finish) => said.finish = Some(finish),
+                Piece::Used(usage) => said.usage = Some(usage),
+                Piece::Called(name) => said.called = Some(name),
+            }
+        }
+        match said.finish {
+            None => Err(Failed::unusable("it ends without an end")),
+            Some(Finish::ContentFilter) if said.text.is_empty() => Err(Failed::never(Error::ContentFiltered)),
+            Some(_) if said.text.is_empty() => Err(Failed::unusable("it says nothing")),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Failed {
+    fn late(late: &Late, said: &mut Said) -> Self {
+        if let Late::Deadline = late {
+            said.finish = Some(Finish::Deadline);
+        }
+        tracing::warn!(?late, "the model did not answer in time");
+        Self::elsewhere(Error::ModelTimedOut)
+    }
+}
+
+impl Said {
+    fn into_answer(self, model: &ModelName, prompt: &Prompt, broken: Option<Error>) -> Answer {
+        let usage = self.usage.unwrap_or_else(|| Usage {
+            input: prompt.about_tokens(),
+            cached_input: 0,
+            output: about_tokens(&self.text),
+            estimated: true,
+        });
+        Answer {
+            text: self.text,
+            model: model.clone(),
+            called: self
+                .called
+                .filter(|name| (1..=256).contains(&name.len()))
+                .unwrap_or_else(|| model.as_str().to_owned()),
+            usage,
+            finish: self.finish.unwrap_or(Finish::Interrupted),
+            broken,
         }
     }
 }

@@ -1,41 +1,61 @@
 //! OpenAI's chat completions API (<https://platform.openai.com/docs/api-reference/chat>), as many servers speak it: each a little differently, so
 //! what is read is only what is needed, and what a server says of an error may have any form.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use eventsource_stream::{EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Client, Response, StatusCode, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Answer;
-use crate::{config::OpenAiConfig, domain::Message, error::Error};
+use super::{Again, Failed, PAUSE, Piece, Pieces};
+use crate::{
+    config::OpenAiConfig,
+    domain::{Finish, ModelName, Prompt, Usage},
+    error::Error,
+};
 
-/// The longest reply that is read, in bytes: an answer is stored in one item of at most 400 KB, beside the message.
-const MAX_REPLY: usize = 1024 * 1024;
-/// The longest answer that can be stored, in bytes.
-const MAX_ANSWER: usize = 256 * 1024;
+/// The longest reply that is read, in bytes: an answer with what is around each of its words.
+const MAX_REPLY: usize = 16 * 1024 * 1024;
+/// The longest reply that is read where it is one document, in bytes.
+const MAX_DOCUMENT: usize = 1024 * 1024;
 /// How long to wait for a busy server that does not say how long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// For how long a call waits for a busy server itself.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server that speaks the API.
 #[derive(Debug, Clone)]
 pub(super) struct OpenAi {
     client: Client,
     config: OpenAiConfig,
+    /// Whether the server wants the newer name of `max_tokens`; OpenAI's newer models take no other, most servers know only the older.
+    newer_name: Arc<AtomicBool>,
 }
 
-/// A completion, as much of it as is needed.
+/// A completion or a piece of one, as much of it as is needed.
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     model: Option<String>,
+    usage: Option<Value>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
+    /// Of a whole completion.
     message: Option<Said>,
+    /// Of a piece.
+    delta: Option<Said>,
     /// A text, and not one of a list: servers make up their own.
     finish_reason: Option<String>,
 }
@@ -57,65 +77,195 @@ impl OpenAi {
         Self {
             // Only a system without any root certificate has no client; requests then fail and say so.
             client: client.unwrap_or_default(),
+            newer_name: Arc::new(AtomicBool::new(config.base_url.starts_with("https://api.openai.com"))),
             config: config.clone(),
         }
     }
 
-    pub(super) async fn answer(&self, message: &Message) -> Result<Answer, Error> {
+    /// Asks for an answer, always as a stream: so every caller gets its first words soon, and what has come when it breaks off is known.
+    pub(super) async fn open(&self, model: &ModelName, prompt: &Prompt) -> Result<Pieces, Failed> {
+        let newer_name = self.newer_name.load(Ordering::Relaxed);
+        match self.request(model, prompt, newer_name).await {
+            Err(Refused::OtherName) => {
+                self.newer_name.store(!newer_name, Ordering::Relaxed);
+                let again = self.request(model, prompt, !newer_name).await;
+                again.map_err(|refused| match refused {
+                    Refused::OtherName => Failed::unusable("it takes no limit of the answer"),
+                    Refused::Failed(failed) => failed,
+                })
+            }
+            Err(Refused::Failed(failed)) => Err(failed),
+            Ok(pieces) => Ok(pieces),
+        }
+    }
+
+    async fn request(&self, model: &ModelName, prompt: &Prompt, newer_name: bool) -> Result<Pieces, Refused> {
         let request = self
             .client
             .post(format!("{}/chat/completions", self.config.base_url))
-            .json(&json!({
-                "model": self.config.model,
-                "messages": [{"role": "user", "content": message.as_str()}],
-                "max_tokens": self.config.max_output_tokens,
-                "stream": false,
-            }));
+            .json(&body(model, prompt, newer_name));
         let request = match &self.config.api_key {
             Some(key) => request.bearer_auth(key),
             None => request,
         };
-        // Sent once: whether a request that got no reply was answered, and is paid for, nobody knows. The client may ask again.
         let response = request.send().await.map_err(|error| failed(&error))?;
         let status = response.status();
-        let wait = retry_after(&response);
-        let body = read(response).await?;
         if !status.is_success() {
-            return Err(refusal(status, wait, &body));
+            let wait = retry_after(&response);
+            let body = read(response).await?;
+            return Err(refusal(status, wait, &body, newer_name));
         }
-        let completion: Completion =
-            serde_json::from_slice(&body).map_err(|_| unusable("the reply is no completion"))?;
-        if let Some(error) = completion.error.filter(|error| !error.is_null()) {
-            // Some servers fail with 200.
-            return Err(classify(&error).unwrap_or_else(|| unusable("the reply is an error")));
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+        if is_stream {
+            return Ok(pieces(response).boxed());
         }
-        let choice = completion.choices.into_iter().next();
-        let choice = choice.ok_or_else(|| unusable("the reply has no choice"))?;
-        if choice.finish_reason.as_deref() == Some("content_filter") {
-            return Err(Error::ContentFiltered);
-        }
-        let said = choice.message.and_then(|said| said.content.or(said.refusal));
-        let text = said.filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| unusable("the reply says nothing"))?;
-        if text.len() > MAX_ANSWER {
-            return Err(unusable("the answer is too long to be stored"));
-        }
-        Ok(Answer {
-            text,
-            model: completion
-                .model
-                .filter(|name| (1..=256).contains(&name.len()))
-                .unwrap_or_else(|| self.config.model.clone()),
-        })
+        // Some servers do not stream, and some fail with 200.
+        let document = read(response).await?;
+        Ok(stream::iter(pieces_of(&document)?.into_iter().map(Ok)).boxed())
     }
 }
 
+/// Why a request got no answer.
+enum Refused {
+    /// The server knows the limit of an answer by its other name.
+    OtherName,
+    Failed(Failed),
+}
+
+impl From<Failed> for Refused {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+fn body(model: &ModelName, prompt: &Prompt, newer_name: bool) -> Value {
+    let turns = prompt.turns.iter();
+    let messages: Vec<_> = turns
+        .map(|turn| json!({"role": turn.speaker.as_str(), "content": turn.text}))
+        .collect();
+    let mut body = Map::from_iter([
+        ("model".to_owned(), json!(model.as_str())),
+        ("messages".to_owned(), json!(messages)),
+        ("stream".to_owned(), json!(true)),
+        ("stream_options".to_owned(), json!({"include_usage": true})),
+    ]);
+    let limit = if newer_name {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    body.insert(limit.to_owned(), json!(prompt.max_output_tokens));
+    let sampling = &prompt.sampling;
+    let numbers = [
+        ("temperature", sampling.temperature),
+        ("top_p", sampling.top_p),
+        ("presence_penalty", sampling.presence_penalty),
+        ("frequency_penalty", sampling.frequency_penalty),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            body.insert(name.to_owned(), json!(number));
+        }
+    }
+    if let Some(seed) = sampling.seed {
+        body.insert("seed".to_owned(), json!(seed));
+    }
+    if !sampling.stop.is_empty() {
+        body.insert("stop".to_owned(), json!(sampling.stop));
+    }
+    Value::Object(body)
+}
+
+/// The pieces of a stream of server-sent events. It ends at the first failure.
+fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Send {
+    // An event is kept until its end has come, so there is a limit to what is read.
+    let bytes = stream::unfold((response, 0), |(mut response, read)| async move {
+        let chunk = response.chunk().await.transpose()?;
+        let chunk = chunk.map_err(|error| failed(&error));
+        let read = read + chunk.as_ref().map_or(0, |chunk| chunk.len());
+        let chunk = chunk.and_then(|chunk| match read {
+            0..=MAX_REPLY => Ok(chunk),
+            _ => Err(Failed::unusable("the reply is too long")),
+        });
+        Some((chunk, (response, read)))
+    });
+    let pieces = bytes.boxed().eventsource().map(|event| match event {
+        // Not JSON, and said by most servers; those that do not close the stream.
+        Ok(event) if event.data == "[DONE]" => None,
+        Ok(event) if event.data.is_empty() => Some(Ok(vec![Piece::Alive])),
+        Ok(event) => Some(pieces_of(event.data.as_bytes())),
+        Err(EventStreamError::Transport(failed)) => Some(Err(failed)),
+        Err(_) => Some(Err(Failed::unusable("the reply is no stream of events"))),
+    });
+    let pieces = pieces.take_while(|event| std::future::ready(event.is_some()));
+    let pieces = pieces.filter_map(std::future::ready).scan(false, |failed, event| {
+        let after_failure = std::mem::replace(failed, event.is_err());
+        std::future::ready((!after_failure).then_some(event))
+    });
+    pieces.flat_map(|event| {
+        stream::iter(match event {
+            Ok(pieces) => pieces.into_iter().map(Ok).collect(),
+            Err(failed) => vec![Err(failed)],
+        })
+    })
+}
+
+/// What a completion or a piece of one says.
+fn pieces_of(json: &[u8]) -> Result<Vec<Piece>, Failed> {
+    let completion: Completion =
+        serde_json::from_slice(json).map_err(|_| Failed::unusable("the reply is no completion"))?;
+    if let Some(error) = completion.error.filter(|error| !error.is_null()) {
+        return Err(classify(&error).map_or_else(|| Failed::unusable("the reply is an error"), Failed::never));
+    }
+    let mut pieces = Vec::new();
+    if let Some(name) = completion.model.filter(|name| !name.is_empty()) {
+        pieces.push(Piece::Called(name));
+    }
+    if let Some(choice) = completion.choices.into_iter().flatten().next() {
+        let said = choice.delta.or(choice.message);
+        let text = said.and_then(|said| said.content.filter(|text| !text.is_empty()).or(said.refusal));
+        pieces.extend(text.map(Piece::Delta));
+        pieces.extend(
+            choice
+                .finish_reason
+                .as_deref()
+                .map(|reason| Piece::Finished(finish(reason))),
+        );
+    }
+    pieces.extend(completion.usage.as_ref().and_then(usage).map(Piece::Used));
+    if pieces.is_empty() {
+        pieces.push(Piece::Alive);
+    }
+    Ok(pieces)
+}
+
+fn finish(reason: &str) -> Finish {
+    match reason {
+        "length" | "max_tokens" => Finish::Length,
+        "content_filter" => Finish::ContentFilter,
+        // Whatever else it is called, the server says that it is over.
+        _ => Finish::Stop,
+    }
+}
+
+/// What was read and written, if the server says both.
+fn usage(usage: &Value) -> Option<Usage> {
+    let number = |pointer| usage.pointer(pointer).and_then(Value::as_u64);
+    Some(Usage {
+        input: number("/prompt_tokens")?,
+        cached_input: number("/prompt_tokens_details/cached_tokens").unwrap_or(0),
+        output: number("/completion_tokens")?,
+        estimated: false,
+    })
+}
+
 /// The body, unless it is longer than anything useful.
-async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
+async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        if body.len() + chunk.len() > MAX_REPLY {
-            return Err(unusable("the reply is too long"));
+        if body.len() + chunk.len() > MAX_DOCUMENT {
+            return Err(Failed::unusable("the reply is too long"));
         }
         body.extend_from_slice(&chunk);
     }
@@ -131,26 +281,39 @@ fn retry_after(response: &Response) -> Duration {
     seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs(seconds.clamp(1, 600)))
 }
 
-fn refusal(status: StatusCode, wait: Duration, body: &[u8]) -> Error {
+fn refusal(status: StatusCode, wait: Duration, body: &[u8], newer_name: bool) -> Refused {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     // Some servers wrap the envelope in an array.
     let envelope = body.get(0).unwrap_or(&body);
     let error = envelope.get("error").unwrap_or(envelope);
     if let Some(known) = classify(error) {
-        return known;
+        return Failed::never(known).into();
     }
-    match status {
+    let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
+    let other_name = if newer_name {
+        "max_completion_tokens"
+    } else {
+        "max_tokens"
+    };
+    if status.is_client_error() && text.contains(&format!("'{other_name}'")) {
+        return Refused::OtherName;
+    }
+    // The text of a server's error may quote the message, so only its code is logged.
+    let code = error.get("code").map(Value::to_string).filter(|code| code.len() < 100);
+    tracing::error!(status = status.as_u16(), code, "the model refused");
+    let (error, again) = match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            tracing::warn!(status = status.as_u16(), "the model is busy");
-            Error::ModelBusy(wait)
+            let again = if wait <= LONGEST_PAUSE {
+                Again::After(wait)
+            } else {
+                Again::Elsewhere
+            };
+            (Error::ModelBusy(wait), again)
         }
-        _ => {
-            // The text of a server's error may quote the message, so only its code is logged.
-            let code = error.get("code").map(Value::to_string).filter(|code| code.len() < 100);
-            tracing::error!(status = status.as_u16(), code, "the model refused");
-            Error::model_failed()
-        }
-    }
+        status if status.is_server_error() => (Error::model_failed(), Again::After(PAUSE)),
+        _ => (Error::model_failed(), Again::Elsewhere),
+    };
+    Failed { error, again }.into()
 }
 
 /// What an error object means that is about the message rather than the server. Its code may be a text, a number or missing.
@@ -175,7 +338,7 @@ fn classify(error: &Value) -> Option<Error> {
 }
 
 /// A request that got no usable reply. Neither the URL, which may hold a key, nor the body is logged.
-fn failed(error: &reqwest::Error) -> Error {
+fn failed(error: &reqwest::Error) -> Failed {
     let kind = [
         (error.is_timeout(), "timed out"),
         (error.is_connect(), "no connection"),
@@ -183,12 +346,10 @@ fn failed(error: &reqwest::Error) -> Error {
     ];
     let kind = kind.iter().find(|(is, _)| *is).map_or("no reply", |(_, kind)| kind);
     tracing::error!(kind, "the model could not be asked");
-    Error::model_failed()
-}
-
-fn unusable(why: &'static str) -> Error {
-    tracing::error!(why, "the model's reply cannot be used");
-    Error::model_failed()
+    Failed {
+        error: Error::model_failed(),
+        again: Again::After(PAUSE),
+    }
 }
 
 #[cfg(test)]
@@ -197,7 +358,10 @@ mod tests {
 
     fn code_of(status: u16, body: &str) -> &'static str {
         let status = StatusCode::from_u16(status).unwrap();
-        refusal(status, DEFAULT_WAIT, body.as_bytes()).code()
+        match refusal(status, DEFAULT_WAIT, body.as_bytes(), false) {
+            Refused::Failed(failed) => failed.error.code(),
+            Refused::OtherName => "other name",
+        }
     }
 
     #[test]
@@ -226,6 +390,11 @@ mod tests {
             (302, "", "model_failed"),
             (418, r#"{"error":null}"#, "model_failed"),
             (404, "[]", "model_failed"),
+            (
+                400,
+                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."}}"#,
+                "other name",
+            ),
         ] {
             assert_eq!(code_of(status, body), code, "{status} {body}");
         }

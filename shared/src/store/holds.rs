@@ -215,8 +215,12 @@ impl Store {
         Ok(update.update_expression(set).condition_expression(condition))
     }
 
-    /// Stores the chat, turns its hold into the charge and remembers under which idempotency key, all or nothing.
+    /// Stores the chat, turns its hold into the charge, gives back what was held too much and remembers under which idempotency key, all
+    /// or nothing. A chat never costs more than was held for it.
     pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Settled {
+        if chat.cost > placed.hold.cost {
+            return Settled::Unknown(Error::internal("a chat costs more than was held for it"));
+        }
         let writes = match self.settlement(placed, chat, once) {
             Ok(writes) => writes,
             Err(error) => return Settled::Unknown(error),
@@ -250,7 +254,7 @@ impl Store {
         once: Option<&Once>,
     ) -> Result<Vec<TransactWriteItem>, Error> {
         let user = placed.user.key();
-        let update = Update::builder()
+        let mut update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key::user(&user)))
             .update_expression("REMOVE #holds.#hold")
@@ -259,7 +263,15 @@ impl Store {
             .expression_attribute_names("#holds", "holds")
             .expression_attribute_names("#hold", placed.id.as_str())
             .expression_attribute_names("#attempt", "a")
-            .expression_attribute_values(":attempt", to_value(&placed.hold.attempt)?)
+            .expression_attribute_values(":attempt", to_value(&placed.hold.attempt)?);
+        let too_much = placed.hold.cost.saturating_sub(chat.cost);
+        if too_much > Amount::ZERO {
+            update = update
+                .update_expression("SET #balance = #balance + :too_much REMOVE #holds.#hold")
+                .expression_attribute_names("#balance", "balance")
+                .expression_attribute_values(":too_much", to_value(too_much)?);
+        }
+        let update = update
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(Error::internal)?;
