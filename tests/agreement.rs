@@ -222,7 +222,7 @@ async fn success_has_the_status_that_the_table_says() {
                 "token-refresh" => Some(refresh.clone()),
                 "users-password" => Some(serde_json::json!({"old": caller.password, "new": "another horse battery"})),
                 "users-delete" => Some(serde_json::json!({"password": caller.password})),
-                "chats-send" => Some(serde_json::json!({"message": "hello"})),
+                "chats-send" | "chats-stream" => Some(serde_json::json!({"message": "hello"})),
                 "admin-update" => Some(serde_json::json!({"role": "staff"})),
                 "admin-adjust" => Some(serde_json::json!({"amount": 5, "reason": "a test"})),
                 _ => None,
@@ -240,7 +240,11 @@ async fn success_has_the_status_that_the_table_says() {
             if entry.success == 204 {
                 assert!(reply.text.is_empty() && !reply.headers.contains_key("content-type"));
             } else {
-                assert_eq!(reply.header("content-type"), "application/json", "{}", entry.name);
+                let content_type = match entry.name {
+                    "chats-stream" => "text/event-stream; charset=utf-8",
+                    _ => "application/json",
+                };
+                assert_eq!(reply.header("content-type"), content_type, "{}", entry.name);
             }
             let public = matches!(entry.name, "keys-list");
             let caching = if public { "public, max-age=300" } else { "no-store" };
@@ -345,21 +349,47 @@ fn functions_are_small_and_know_nothing_of_http_or_dynamodb() {
 
 #[test]
 fn a_chat_function_outlives_its_model_and_a_hold_outlives_its_function() {
-    let template = template();
-    let functions = template.functions().unwrap();
-    let chat = functions
+    let functions = template().functions().unwrap();
+    let chatting: Vec<_> = functions
         .iter()
-        .find(|function| function.binary == "chats-send")
-        .unwrap();
-    let number = |name: &str| chat.environment[name].parse::<u64>().unwrap();
-    // The keys, a hold, what dead calls held, a settlement, a release and a look at the chat, each bounded at 2 s by the store.
-    let table = 6 * 2;
-    assert!(
-        number("MODEL_TIMEOUT_MILLISECONDS") / 1_000 + table <= chat.timeout,
-        "the model's time-out and the table's fit the function's"
-    );
-    assert!(chat.timeout < number("HOLD_LEASE_SECONDS"));
-    assert!(chat.timeout <= 29, "a REST API waits no longer");
+        .filter(|function| function.environment.contains_key("HOLD_LEASE_SECONDS"))
+        .collect();
+    for function in &chatting {
+        let number = |name: &str| function.environment[name].parse::<u64>().unwrap();
+        // The keys, a hold, what dead calls held, a settlement, a release and a look at the chat, each bounded at 2 s by the store.
+        let table = 6 * 2;
+        assert!(
+            number("MODEL_TIMEOUT_MILLISECONDS") / 1_000 + table <= function.timeout,
+            "the model's time-out and the table's fit that of {}",
+            function.binary
+        );
+        assert!(function.timeout < number("HOLD_LEASE_SECONDS"), "{}", function.binary);
+        let streams = TABLE.iter().any(|entry| entry.name == function.binary && entry.streams);
+        assert!(
+            streams || function.timeout <= 29,
+            "a REST API waits no longer for {}",
+            function.binary
+        );
+    }
+    assert_eq!(chatting.len(), TABLE.iter().filter(|entry| entry.streams).count() + 1);
+}
+
+#[test]
+fn a_route_that_streams_has_a_gateway_that_streams() {
+    let text = fs::read_to_string(root().join("template.yaml")).unwrap();
+    for entry in TABLE {
+        for path in entry.paths {
+            let route = format!("Path: \"{path}\"");
+            let events = text
+                .match_indices(&route)
+                .map(|(at, _)| text[at..].split("Type: Api").next().unwrap());
+            let streams = events
+                .map(|event| event.split("\n\n").next().unwrap())
+                .filter(|event| event.contains("ResponseTransferMode: RESPONSE_STREAM"))
+                .count();
+            assert_eq!(streams > 0, entry.streams, "{path} of {}", entry.name);
+        }
+    }
 }
 
 #[test]

@@ -36,5 +36,6 @@ mod scale;
 mod sessions;
 mod smoke;
 mod soak;
+mod streaming;
 mod usage;
 mod users;

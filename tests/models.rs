@@ -35,8 +35,12 @@ async fn a_message_is_answered_by_a_server_that_speaks_openais_api() {
     );
     assert_eq!(
         (&request["max_tokens"], &request["stream"]),
-        (&json!(1024), &json!(false))
+        (&json!(4096), &json!(true))
     );
+    assert_eq!(request["stream_options"], json!({"include_usage": true}));
+    let usage = json!({"input_tokens": 5, "cached_input_tokens": 0, "output_tokens": 7, "estimated": false});
+    assert_eq!(reply.body["chat"]["usage"], usage);
+    assert_eq!(reply.body["chat"]["finish_reason"], "stop");
     system.check_ledger("ada").await;
 }
 
@@ -104,6 +108,14 @@ const FAULTS: [(Told, u16, &str); 22] = [
     (Told::Reply(204, ""), 502, "model_failed"),
 ];
 
+/// How often the model is asked: once more where it may only have been a moment.
+fn tries(told: Told) -> usize {
+    match told {
+        Told::Disconnect | Told::Truncate | Told::Reply(500 | 502, _) => 2,
+        _ => 1,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_of_the_model_costs_nothing_and_leaves_the_key_free() {
     let server = ModelServer::start().await;
@@ -135,11 +147,7 @@ async fn every_fault_of_the_model_costs_nothing_and_leaves_the_key_free() {
             }
             system.wait_for_holds("ada", 0).await;
             assert_eq!(system.balance(&ada).await, 4000 - charged, "{told:?}");
-            assert_eq!(
-                server.take_asked().len(),
-                1,
-                "asked once, whatever came of it: {told:?}"
-            );
+            assert_eq!(server.take_asked().len(), tries(told), "{told:?}");
         }
         // The same key is answered once the model is well again.
         server.tell(Told::Answer);

@@ -37,7 +37,7 @@ const fn bar(
     }
 }
 
-const BARS: [Bar; 35] = [
+const BARS: [Bar; 37] = [
     bar("users-register", "/api/v1/users", "sign-up", 1, 1, 2.0),
     // Account and key are stored together or not at all, which a transaction costs.
     bar("users-register", "/api/register", "classic sign-up", 1, 1, 5.0),
@@ -62,6 +62,8 @@ const BARS: [Bar; 35] = [
     // The key is looked up while the hold is placed, and remembered with the settlement.
     bar("chats-send", "/api/v1/chats", "idempotent", 2, 3, 7.0),
     bar("chats-send", "/api/v1/chats", "replayed", 3, 4, 2.0),
+    bar("chats-stream", "/api/v1/chats/stream", "chat", 2, 2, 5.0),
+    bar("chats-stream", "/api/v1/chats/stream", "replayed", 3, 4, 2.0),
     bar("chats-list", "/api/v1/chats", "first page", 1, 1, 0.0),
     bar("chats-list", "/api/chat", "with a token key", 1, 1, 0.0),
     // The page and the caller, at the same time.
@@ -142,7 +144,7 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
             caller = system.account(&format!("fresh-{number}")).await;
             Request::with_body("DELETE", &path, &json!({"password": caller.password}))
         }
-        ("chats-send", what) => {
+        ("chats-send" | "chats-stream", what) => {
             let request = Request::post(&path, &json!({"message": "hello"}));
             match what {
                 "idempotent" => request.header("Idempotency-Key", &format!("key-{number}")),
@@ -441,6 +443,15 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     system.lose(Lost::Reply, "TransactWriteItems", 3);
     system.chat(&ada, "third").await.expect_status(200);
     keep(&mut done, "chats-send");
+    let streamed = keyed.to("/api/v1/chats/stream");
+    for key in ["k", "k2"] {
+        let request = streamed.clone().header("Idempotency-Key", key);
+        system.send(request.bearer(&ada.access)).await.expect_status(200);
+    }
+    system.lose(Lost::Reply, "TransactWriteItems", 3);
+    let request = Request::post("/api/v1/chats/stream", &json!({"message": "fourth"}));
+    system.send(request.bearer(&ada.access)).await.expect_status(200);
+    keep(&mut done, "chats-stream");
     let first = system
         .send(Request::get("/api/v1/chats").query("limit", "1").bearer(&ada.access))
         .await
@@ -478,6 +489,9 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         .await
         .expect_status(200);
     keep(&mut done, "chats-send");
+    let request = Request::post("/api/v1/chats/stream", &json!({"message": "with a key"}));
+    system.send(request.auth_key(&key)).await.expect_status(200);
+    keep(&mut done, "chats-stream");
     system.send(log_out("rubbish").auth_key(&key)).await.expect_status(400);
     keep(&mut done, "users-logout");
 

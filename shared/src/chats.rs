@@ -2,7 +2,7 @@
 
 use crate::{
     billing::Billing,
-    config::{BillingConfig, MessageConfig, ModelConfig},
+    config::{BillingConfig, ConfigError, MessageConfig, ModelConfig},
     domain::{
         Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Listing, Message, ModelName,
         Once, PageSize, Prompt, Sampling, Speaker, Timestamp, Turn, User, UserId, Username,
@@ -126,14 +126,18 @@ struct Asked<'a> {
 }
 
 impl Chats {
-    /// Charges against the balances in `store`.
-    pub fn new(store: Store, billing: BillingConfig, model: &ModelConfig, messages: MessageConfig) -> Self {
-        Self {
-            billing: Billing::new(store.clone(), billing),
+    /// Asks the configured models, and charges against the balances in `store`.
+    ///
+    /// # Errors
+    /// Names the environment variable that is unusable.
+    pub fn start(store: Store) -> Result<Self, ConfigError> {
+        let model = ModelConfig::from_env()?;
+        Ok(Self {
+            billing: Billing::new(store.clone(), BillingConfig::from_env()?),
             store,
-            model: Model::new(model),
-            messages,
-        }
+            messages: MessageConfig::from_env(&model.served)?,
+            model: Model::new(&model),
+        })
     }
 
     /// Answers a question, for its price; under an idempotency key once, however often it is asked for.

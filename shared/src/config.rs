@@ -415,7 +415,7 @@ impl ModelConfig {
             _ => {
                 let echo = EchoConfig {
                     delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
-                    pace: Duration::from_millis(in_range("ECHO_PACE_MILLISECONDS", 0, 0..=10_000)?),
+                    pace: Duration::from_millis(in_range("ECHO_PACE_MILLISECONDS", 0, 0..=60_000)?),
                     failure: match choice("ECHO_FAILURE", "none", &["none", "error", "midway", "panic"])? {
                         "error" => EchoFailure::Error,
                         "midway" => EchoFailure::Midway,

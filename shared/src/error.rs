@@ -39,8 +39,8 @@ pub enum Error {
     Malformed(Cow<'static, str>),
     /// A body of another type than JSON.
     UnsupportedMediaType,
-    /// A body over the limit.
-    BodyTooLarge,
+    /// A body over the limit, which is this many bytes.
+    BodyTooLarge(usize),
     /// No such path.
     NoSuchPath,
     /// The path exists; these are its methods.
@@ -117,7 +117,7 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::Malformed(_) => "malformed",
             Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooLarge(_) => "body_too_large",
             Self::NoSuchPath => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ChatNotFound => "chat_not_found",
@@ -162,7 +162,7 @@ impl Error {
             Self::Invalid(invalid) => return invalid.reason.clone(),
             Self::Malformed(reason) => return reason.clone(),
             Self::UnsupportedMediaType => "Content-Type must be application/json",
-            Self::BodyTooLarge => "Body must be at most 64 KiB",
+            Self::BodyTooLarge(most) => return format!("Body must be at most {} KiB", most / 1024).into(),
             Self::NoSuchPath => "Not found",
             Self::MethodNotAllowed(_) => "Method not allowed",
             Self::ChatNotFound => "Chat not found",

@@ -85,7 +85,7 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "token-refresh" | "users-logout" => json!({"refresh": caller.refresh}),
         "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
         "users-delete" => json!({"password": caller.password}),
-        "chats-send" => json!({"message": "hello"}),
+        "chats-send" | "chats-stream" => json!({"message": "hello"}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),
         "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
         name => {

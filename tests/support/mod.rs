@@ -10,14 +10,16 @@ mod random;
 mod recorder;
 mod reply;
 mod runtime;
+mod streaming;
 mod system;
 
 pub use books::Books;
 pub use chaos::{Chaos, Dice};
 pub use examples::{About, Example, examples, protected};
 pub use forge::Forge;
-pub use model::{ModelServer, Told};
+pub use model::{ModelServer, Part, Told};
 pub use random::Random;
 pub use recorder::{Fault, Lost, Place, Recorded, Span, round_trips};
 pub use reply::Reply;
+pub use streaming::{Streaming, Told as ToldEvent};
 pub use system::{Account, Request, System, root, template};

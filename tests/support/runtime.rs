@@ -5,26 +5,37 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes, to_bytes},
     extract::{DefaultBodyLimit, Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tokio::{net::TcpListener, sync::Notify, sync::oneshot};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
+};
 
 /// What a function answered an invocation with.
 #[derive(Debug)]
 pub enum Answer {
     /// Its response.
     Response(Bytes),
+    /// Its response, piece by piece: what it says first, then the pieces of the body as they come.
+    Stream(Value, UnboundedReceiver<(Instant, Bytes)>),
     /// An error report: a panic, or an event that it could not read.
     Error(Bytes),
 }
@@ -35,6 +46,8 @@ pub struct Runtime {
     queues: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
     waiting: Arc<Mutex<HashMap<String, Waiting>>>,
     dead: Arc<Mutex<HashSet<u64>>>,
+    /// Whether a function whose client has left is cut off, rather than listened to to its end.
+    pub drops_streams: Arc<AtomicBool>,
     last_id: Arc<AtomicU64>,
 }
 
@@ -168,8 +181,56 @@ async fn next(State(runtime): State<Runtime>, Path(process): Path<String>) -> Re
     }
 }
 
-async fn respond(State(runtime): State<Runtime>, Path((_, id)): Path<(String, String)>, body: Bytes) -> StatusCode {
-    runtime.answer(&id, Answer::Response(body))
+async fn respond(
+    State(runtime): State<Runtime>,
+    Path((_, id)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> StatusCode {
+    let mode = headers.get("lambda-runtime-function-response-mode");
+    if mode.is_some_and(|mode| mode == "streaming") {
+        assert_eq!(
+            headers["content-type"],
+            "application/vnd.awslambda.http-integration-response"
+        );
+        return stream(&runtime, &id, body).await;
+    }
+    match to_bytes(body, usize::MAX).await {
+        Ok(body) => runtime.answer(&id, Answer::Response(body)),
+        // The process died while it answered.
+        Err(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// Reads a prelude, the eight zeros behind it, and hands on the pieces of the body.
+async fn stream(runtime: &Runtime, id: &str, body: Body) -> StatusCode {
+    const END: [u8; 8] = [0; 8];
+    let mut body = body.into_data_stream();
+    let (mut read, end) = (Vec::new(), END);
+    let prelude = loop {
+        if let Some(at) = read.windows(END.len()).position(|window| window == end) {
+            let rest = read.split_off(at + END.len());
+            read.truncate(at);
+            break std::mem::replace(&mut read, rest);
+        }
+        match body.next().await {
+            Some(Ok(piece)) => read.extend_from_slice(&piece),
+            _ => return StatusCode::BAD_REQUEST,
+        }
+    };
+    let prelude = serde_json::from_slice(&prelude).expect("the prelude is JSON");
+    let (pieces, told) = unbounded_channel();
+    let status = runtime.answer(id, Answer::Stream(prelude, told));
+    if !read.is_empty() {
+        let _ = pieces.send((Instant::now(), read.into()));
+    }
+    while let Some(Ok(piece)) = body.next().await {
+        // A client that has left: the gateway reads on, or gives the function up.
+        if pieces.send((Instant::now(), piece)).is_err() && runtime.drops_streams.load(Ordering::Relaxed) {
+            return StatusCode::GONE;
+        }
+    }
+    status
 }
 
 async fn fail(State(runtime): State<Runtime>, Path((_, id)): Path<(String, String)>, body: Bytes) -> StatusCode {

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Lost, Recorded, Reply, binaries,
+    Lost, Recorded, Reply, Streaming, binaries,
     recorder::{Door, Recorder},
     reply::Format,
     runtime::{Answer, Runtime},
@@ -142,6 +142,14 @@ impl Request {
 
     pub fn bearer(self, access: &str) -> Self {
         self.header("Authorization", &format!("Bearer {access}"))
+    }
+
+    /// The same to another path.
+    pub fn to(&self, path: &str) -> Self {
+        Self {
+            path: path.into(),
+            ..self.clone()
+        }
     }
 
     /// Authenticates as clients of Django REST framework do.
@@ -347,6 +355,19 @@ impl System {
                 self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response"]);
                 Some(reply)
             }
+            Answer::Stream(prelude, pieces) => {
+                let streaming = Streaming::new(&prelude, pieces);
+                let (status, headers) = (streaming.status, streaming.headers.clone());
+                let text = streaming.text().await;
+                let body: Value = serde_json::from_str(&text).unwrap_or_default();
+                self.keep_secrets_in(&body, &["response", "content"]);
+                Some(Reply {
+                    status,
+                    headers,
+                    body,
+                    text,
+                })
+            }
             Answer::Error(error) => {
                 panic!(
                     "{binary} reported an error: {} {:#?}",
@@ -355,6 +376,25 @@ impl System {
                 )
             }
         }
+    }
+
+    /// Sends a request through a gateway that streams: comes back with the status, before there is more.
+    pub async fn stream(&self, request: Request) -> Streaming {
+        let binary = self.route(&request);
+        let event = request.rest_event();
+        if self.fleet.processes.lock().unwrap().get(&binary).is_none() {
+            self.spawn(&binary);
+        }
+        self.keep_secrets_of(&event);
+        match self.runtime.invoke(&binary, event.to_string()).await {
+            Ok(Answer::Stream(prelude, pieces)) => Streaming::new(&prelude, pieces),
+            other => panic!("{binary} gave no stream ({other:?}); it said: {:#?}", self.logs()),
+        }
+    }
+
+    /// Makes the gateway cut a function off whose client has left.
+    pub fn cut_off_when_clients_leave(&self) {
+        self.runtime.drops_streams.store(true, Ordering::Relaxed);
     }
 
     /// Invokes a function that no route leads to: its response, or the text of its error.
@@ -370,7 +410,9 @@ impl System {
                 Ok(output)
             }
             Ok(Ok(Answer::Error(error))) => Err(String::from_utf8_lossy(&error).into_owned()),
-            other => panic!("{binary} gave no answer ({other:?}); it said: {:#?}", self.logs()),
+            other @ (Ok(Ok(Answer::Stream(..))) | Ok(Err(_)) | Err(_)) => {
+                panic!("{binary} gave no answer ({other:?}); it said: {:#?}", self.logs())
+            }
         }
     }
 
@@ -399,10 +441,15 @@ impl System {
                 .iter()
                 .flat_map(|function| function.routes.iter().map(move |route| (function, route)))
         };
+        // A path without parameters hides those with, whatever its methods.
+        let literal = routes().any(|(_, route)| route.path == path);
+        let matches = |route: &str| match literal {
+            true => route == path,
+            false => shared::api::match_path(route, path).is_some(),
+        };
         let with = |method: &str| {
             let here = routes().filter(|(_, route)| route.method == method && !route.path.contains("+}"));
-            here.into_iter()
-                .find(|(_, route)| shared::api::match_path(&route.path, path).is_some())
+            here.into_iter().find(|(_, route)| matches(&route.path))
         };
         let any = || routes().find(|(_, route)| route.method == "ANY" && route.path.contains("+}"));
         let (function, _) = with(&request.method)

@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_ADJUST, |store| Ok(Administration::new(store)), adjust).await
+    lambda::serve_callers(api::ADMIN_ADJUST, async |store| Ok(Administration::new(store)), adjust).await
 }
 
 async fn adjust(administration: &Administration, call: Call<Admin, AdjustRequest>) -> Result<Adjusted, Error> {

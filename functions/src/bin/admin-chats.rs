@@ -10,7 +10,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_CHATS, |store| Ok(Administration::new(store)), list).await
+    lambda::serve_callers(api::ADMIN_CHATS, async |store| Ok(Administration::new(store)), list).await
 }
 
 async fn list(administration: &Administration, call: Call<Staff, UserChatsRequest>) -> Result<ChatPage, Error> {

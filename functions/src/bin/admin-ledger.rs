@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_LEDGER, |store| Ok(Administration::new(store)), list).await
+    lambda::serve_callers(api::ADMIN_LEDGER, async |store| Ok(Administration::new(store)), list).await
 }
 
 async fn list(administration: &Administration, call: Call<Staff, UserLedgerRequest>) -> Result<LedgerPage, Error> {

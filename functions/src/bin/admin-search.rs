@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_SEARCH, |store| Ok(Administration::new(store)), search).await
+    lambda::serve_callers(api::ADMIN_SEARCH, async |store| Ok(Administration::new(store)), search).await
 }
 
 async fn search(administration: &Administration, call: Call<Staff, SearchRequest>) -> Result<SearchPage, Error> {

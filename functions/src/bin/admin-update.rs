@@ -10,7 +10,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_UPDATE, |store| Ok(Administration::new(store)), update).await
+    lambda::serve_callers(api::ADMIN_UPDATE, async |store| Ok(Administration::new(store)), update).await
 }
 
 async fn update(administration: &Administration, call: Call<Admin, UpdateRequest>) -> Result<User, Error> {

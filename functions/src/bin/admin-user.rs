@@ -10,7 +10,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::ADMIN_USER, |store| Ok(Administration::new(store)), user).await
+    lambda::serve_callers(api::ADMIN_USER, async |store| Ok(Administration::new(store)), user).await
 }
 
 async fn user(administration: &Administration, call: Call<Staff, UserRequest>) -> Result<User, Error> {

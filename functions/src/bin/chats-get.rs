@@ -10,7 +10,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::CHATS_GET, |store| Ok(History::new(store)), get).await
+    lambda::serve_callers(api::CHATS_GET, async |store| Ok(History::new(store)), get).await
 }
 
 async fn get(history: &History, call: Call<SignedIn, ChatRequest>) -> Result<Chat, Error> {

@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::CHATS_LIST, |store| Ok(History::new(store)), list).await
+    lambda::serve_callers(api::CHATS_LIST, async |store| Ok(History::new(store)), list).await
 }
 
 async fn list(history: &History, call: Call<SignedIn, ChatPageRequest>) -> Result<ChatPage, Error> {

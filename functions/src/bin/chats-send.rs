@@ -4,22 +4,12 @@ use shared::{
     Error,
     api::{self, Call, SendRequest, SignedIn},
     chats::{Chats, Listener, Sent},
-    config::{BillingConfig, MessageConfig, ModelConfig},
     lambda::{self, BoxError},
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(
-        api::CHATS_SEND,
-        |store| {
-            let model = ModelConfig::from_env()?;
-            let messages = MessageConfig::from_env(&model.served)?;
-            Ok(Chats::new(store, BillingConfig::from_env()?, &model, messages))
-        },
-        send,
-    )
-    .await
+    lambda::serve_callers(api::CHATS_SEND, async |store| Ok(Chats::start(store)?), send).await
 }
 
 async fn send(chats: &Chats, call: Call<SignedIn, SendRequest>) -> Result<Sent, Error> {

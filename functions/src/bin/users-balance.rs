@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::USERS_BALANCE, |store| Ok(Accounts::new(store)), balance).await
+    lambda::serve_callers(api::USERS_BALANCE, async |store| Ok(Accounts::new(store)), balance).await
 }
 
 async fn balance(accounts: &Accounts, call: Call<SignedIn, Nothing>) -> Result<Balance, Error> {

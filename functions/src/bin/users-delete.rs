@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::USERS_DELETE, |store| Ok(Accounts::new(store)), delete).await
+    lambda::serve_callers(api::USERS_DELETE, async |store| Ok(Accounts::new(store)), delete).await
 }
 
 async fn delete(accounts: &Accounts, call: Call<SignedIn, DeleteRequest>) -> Result<Done, Error> {

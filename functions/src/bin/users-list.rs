@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::USERS_LIST, |store| Ok(Accounts::new(store)), list).await
+    lambda::serve_callers(api::USERS_LIST, async |store| Ok(Accounts::new(store)), list).await
 }
 
 async fn list(accounts: &Accounts, call: Call<SignedIn, UserPageRequest>) -> Result<UserPage, Error> {

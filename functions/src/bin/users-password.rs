@@ -12,7 +12,7 @@ use shared::{
 async fn main() -> Result<(), BoxError> {
     lambda::serve_callers(
         api::USERS_PASSWORD,
-        |store| Ok(Registrar::new(store, AccountConfig::from_env()?)),
+        async |store| Ok(Registrar::new(store, AccountConfig::from_env()?)),
         change,
     )
     .await

@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::USERS_PROFILE, |store| Ok(Accounts::new(store)), profile).await
+    lambda::serve_callers(api::USERS_PROFILE, async |store| Ok(Accounts::new(store)), profile).await
 }
 
 async fn profile(accounts: &Accounts, call: Call<SignedIn, Nothing>) -> Result<Profile, Error> {

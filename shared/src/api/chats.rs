@@ -1,9 +1,11 @@
 use serde::{Deserialize, Serialize};
 
-use super::{ByFamily, Endpoint, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Wording};
+use super::{
+    ByFamily, Endpoint, Event, Events, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Streamed, Wording,
+};
 use crate::{
     chats::{ChatPage, Question, Sent},
-    domain::{Amount, Chat, ChatId, Message, PageSize, Usage, Username},
+    domain::{Amount, Chat, ChatId, Message, PageSize, Timestamp, Usage, Username},
     error::Error,
 };
 
@@ -18,6 +20,9 @@ pub const SEND: Endpoint<SignedIn, SendRequest, Sent> =
         text: "Insufficient tokens",
         also: None,
     }]);
+/// `POST /api/v1/chats/stream`
+pub const STREAM: Endpoint<SignedIn, StreamRequest, Sent> =
+    Endpoint::new("chats-stream", Method::Post, &["/api/v1/chats/stream"], 200).streaming();
 /// `GET /api/v1/chats`, `GET /api/chat`
 pub const LIST: Endpoint<SignedIn, ChatPageRequest, ChatPage> =
     Endpoint::new("chats-list", Method::Get, &["/api/v1/chats", "/api/chat"], 200);
@@ -149,6 +154,100 @@ impl Outcome for Sent {
                 remaining_tokens: self.balance,
             }),
         }
+    }
+}
+
+/// A message to the model whose answer is told as it comes: as `message` events with the next words in `delta`, then either `done` with
+/// the chat, its cost and the balance, or `error` with what an error's body says.
+#[derive(Debug)]
+pub struct StreamRequest(pub SendRequest);
+
+impl Input for StreamRequest {
+    const READS_BODY: bool = true;
+
+    fn read(parts: Parts<'_>) -> Result<Self, Error> {
+        SendRequest::read(parts).map(Self)
+    }
+}
+
+impl Streamed<Sent> for StreamRequest {
+    type Events = ChatEvents;
+
+    fn events(&self, _now: Timestamp) -> Option<ChatEvents> {
+        Some(ChatEvents::default())
+    }
+}
+
+/// The events of an answer.
+#[derive(Debug, Default)]
+pub struct ChatEvents {
+    begun: bool,
+}
+
+#[derive(Serialize)]
+struct DoneBody {
+    chat: ToldChatBody,
+    token_balance: Amount,
+    replayed: bool,
+}
+
+/// A chat without its texts, which the client knows by then.
+#[derive(Serialize)]
+struct ToldChatBody {
+    id: String,
+    timestamp: String,
+    model: String,
+    finish_reason: &'static str,
+    usage: Option<UsageBody>,
+    cost: Amount,
+}
+
+impl ChatEvents {
+    fn event(name: &'static str, data: impl Serialize) -> Vec<Event> {
+        let data = serde_json::to_string(&data).unwrap_or_default();
+        let name = Some(name);
+        vec![Event { name, data }]
+    }
+}
+
+impl Events<Sent> for ChatEvents {
+    fn delta(&mut self, text: &str) -> Vec<Event> {
+        self.begun = true;
+        Self::event("message", serde_json::json!({"delta": text}))
+    }
+
+    fn done(&mut self, sent: Sent) -> Vec<Event> {
+        let mut events = if self.begun {
+            Vec::new()
+        } else {
+            self.delta(&sent.chat.response)
+        };
+        let Sent {
+            chat,
+            balance,
+            replayed,
+            ..
+        } = sent;
+        events.extend(Self::event(
+            "done",
+            DoneBody {
+                chat: ToldChatBody {
+                    id: chat.id.to_string(),
+                    timestamp: chat.created_at.to_string(),
+                    model: chat.model,
+                    finish_reason: chat.finish.as_str(),
+                    usage: chat.usage.map(UsageBody::from),
+                    cost: chat.cost,
+                },
+                token_balance: balance,
+                replayed,
+            },
+        ));
+        events
+    }
+
+    fn failed(&mut self, envelope: serde_json::Value) -> Vec<Event> {
+        Self::event("error", envelope)
     }
 }
 

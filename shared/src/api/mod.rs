@@ -27,7 +27,10 @@ pub use admin::{
     LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
     UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
 };
-pub use chats::{ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, SendRequest};
+pub use chats::{
+    ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, STREAM as CHATS_STREAM,
+    SendRequest, StreamRequest,
+};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
@@ -226,6 +229,34 @@ pub trait Outcome {
     fn render(self, family: Family) -> Self::Body;
 }
 
+/// An input whose answer may be told piece by piece.
+pub trait Streamed<O: Outcome>: Input {
+    /// How it is told.
+    type Events: Events<O>;
+
+    /// How the answer to this one is told; `None` for one that is wanted as a document.
+    fn events(&self, now: Timestamp) -> Option<Self::Events>;
+}
+
+/// How an answer is told as server-sent events.
+pub trait Events<O> {
+    /// The next words.
+    fn delta(&mut self, text: &str) -> Vec<Event>;
+    /// The end of an answer, which was told if anything was.
+    fn done(&mut self, outcome: O) -> Vec<Event>;
+    /// The end of an answer that broke off. `envelope` is what an error's body says.
+    fn failed(&mut self, envelope: Value) -> Vec<Event>;
+}
+
+/// A server-sent event (HTML standard, section 9.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its type; `message` where it is not said.
+    pub name: Option<&'static str>,
+    /// Its data: one line.
+    pub data: String,
+}
+
 /// Says that an answer is the stored one of an earlier request with the same idempotency key.
 fn replayed(is_replay: bool) -> Vec<(&'static str, String)> {
     if is_replay {
@@ -309,6 +340,10 @@ pub struct Endpoint<A, I, O> {
     pub caching: Caching,
     /// What some of its routes say differently.
     pub wordings: &'static [Wording],
+    /// The longest body that it reads, in bytes after base64.
+    pub max_body: usize,
+    /// Whether a gateway gets its answers as streams.
+    pub streams: bool,
     types: PhantomData<fn(A, I) -> O>,
 }
 
@@ -322,6 +357,8 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
             status_member: StatusMember::Word,
             caching: Caching::Never,
             wordings: &[],
+            max_body: 64 * 1024,
+            streams: false,
             types: PhantomData,
         }
     }
@@ -338,6 +375,11 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
         Self { wordings, ..self }
     }
 
+
+    const fn streaming(self) -> Self {
+        Self { streams: true, ..self }
+    }
+
     /// The endpoint without its types.
     pub const fn entry(&self) -> Entry {
         Entry {
@@ -347,6 +389,7 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
             success: self.success,
             access: A::KIND,
             reads_body: I::READS_BODY,
+            streams: self.streams,
         }
     }
 }
@@ -366,6 +409,8 @@ pub struct Entry {
     pub access: AccessKind,
     /// Whether it reads a body.
     pub reads_body: bool,
+    /// As [`Endpoint::streams`].
+    pub streams: bool,
 }
 
 /// Every endpoint.
@@ -380,6 +425,7 @@ pub const TABLE: &[Entry] = &[
     USERS_PASSWORD.entry(),
     USERS_DELETE.entry(),
     CHATS_SEND.entry(),
+    CHATS_STREAM.entry(),
     CHATS_LIST.entry(),
     CHATS_GET.entry(),
     ADMIN_SEARCH.entry(),
@@ -421,12 +467,15 @@ pub fn match_path(pattern: &str, path: &str) -> Option<BTreeMap<String, String>>
     }
 }
 
-/// What can be done with `path`: the methods of every endpoint there.
+/// What can be done with `path`: the methods of every endpoint there. A route without parameters hides those with.
 pub fn methods_of(path: &str) -> Vec<Method> {
-    let here = TABLE
-        .iter()
-        .filter(|entry| entry.paths.iter().any(|pattern| match_path(pattern, path).is_some()));
-    let mut methods: Vec<_> = here.map(|entry| entry.method).collect();
+    let exactly = |entry: &&Entry| entry.paths.contains(&path);
+    let matches = |entry: &&Entry| entry.paths.iter().any(|pattern| match_path(pattern, path).is_some());
+    let here: Vec<_> = match TABLE.iter().any(|entry| exactly(&entry)) {
+        true => TABLE.iter().filter(exactly).collect(),
+        false => TABLE.iter().filter(matches).collect(),
+    };
+    let mut methods: Vec<_> = here.into_iter().map(|entry| entry.method).collect();
     methods.sort_unstable();
     methods.dedup();
     methods

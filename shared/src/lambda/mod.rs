@@ -6,6 +6,7 @@
 mod event;
 mod json;
 mod reply;
+mod stream;
 
 use std::{io::Write, rc::Rc, time::Duration};
 
@@ -19,7 +20,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::{
     api::{
         self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
+        Streamed,
     },
+    chats::Listener,
     config::{EdgeConfig, RuntimeConfig, TableConfig, TokenConfig},
     domain::{AdminCaller, Caller, Network, StaffCaller, Timestamp},
     error::Error,
@@ -28,9 +31,6 @@ use crate::{
 };
 use event::Request;
 use reply::{Manner, Reply};
-
-/// The longest body, in bytes after base64.
-const MAX_BODY: usize = 64 * 1024;
 
 /// How the callers of an access are let in by an `App`. [`SignedIn`] takes an app that can authenticate, so a function that forgets to
 /// does not compile.
@@ -135,25 +135,62 @@ where
     O: Outcome,
     H: AsyncFn(&App, Call<A, I>) -> Result<O, Error>,
 {
-    write_logs_as_json();
-    let edge = Rc::new(Edge {
-        endpoint,
-        app: Box::pin(start(clock())).await?,
-        handler,
-        config: EdgeConfig::from_env()?,
-    });
+    let served = Rc::new((Edge::start(endpoint, start).await?, handler));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let edge = Rc::clone(&edge);
+        let served = Rc::clone(&served);
         // Boxed: the SDK's futures nest deeply, and a move of one is a copy of kilobytes.
-        async move { Ok::<_, BoxError>(Box::pin(edge.answer(&event.payload, &event.context.request_id)).await) }
+        let answer = Box::pin(async move {
+            let (edge, handler) = served.as_ref();
+            edge.answer(handler, &event.payload, &event.context.request_id).await
+        });
+        async move { Ok::<_, BoxError>(answer.await) }
     }))
     .await
+}
+
+/// As [`serve_callers`], for an endpoint that may answer piece by piece: what the handler tells the listener goes to the client at once.
+///
+/// The status is decided by the first piece: what fails before it is an error like everybody's, what fails after it an event. The call
+/// runs to its end whoever listens, and it ends before its last event is sent: after that the sandbox may freeze.
+///
+/// # Errors
+/// As [`serve`].
+#[expect(
+    private_bounds,
+    reason = "callers name the access, which is public, and nothing of what lets it in"
+)]
+pub async fn serve_streaming<A, I, O, T, H>(
+    endpoint: Endpoint<A, I, O>,
+    start: impl AsyncFnOnce(Store) -> Result<T, BoxError>,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    A: Admit<ForCallers<T>> + 'static,
+    I: Streamed<O> + 'static,
+    O: Outcome + 'static,
+    T: 'static,
+    H: AsyncFn(&T, Call<A, I>, Listener<'_>) -> Result<O, Error> + 'static,
+{
+    let edge = Edge::start(endpoint, async |now| ForCallers::start(start, now).await).await?;
+    let handler = async move |app: &ForCallers<T>, call: Call<A, I>, listener: Listener<'_>| {
+        handler(&app.work, call, listener).await
+    };
+    stream::serve(edge, handler).await
 }
 
 /// What a function has whose callers authenticate: a way to tell who they are, and what it works with.
 struct ForCallers<T> {
     authenticator: Authenticator,
     work: T,
+}
+
+impl<T> ForCallers<T> {
+    async fn start(start: impl AsyncFnOnce(Store) -> Result<T, BoxError>, now: Timestamp) -> Result<Self, BoxError> {
+        let store = Store::connect(&TableConfig::from_env()?).await;
+        let authenticator = Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await;
+        let work = start(store).await?;
+        Ok(Self { authenticator, work })
+    }
 }
 
 impl<T> AsRef<Authenticator> for ForCallers<T> {
@@ -172,7 +209,7 @@ impl<T> AsRef<Authenticator> for ForCallers<T> {
 )]
 pub async fn serve_callers<A, I, O, T, H>(
     endpoint: Endpoint<A, I, O>,
-    start: impl FnOnce(Store) -> Result<T, BoxError>,
+    start: impl AsyncFnOnce(Store) -> Result<T, BoxError>,
     handler: H,
 ) -> Result<(), BoxError>
 where
@@ -183,12 +220,7 @@ where
 {
     serve(
         endpoint,
-        async |now| {
-            let store = Store::connect(&TableConfig::from_env()?).await;
-            let authenticator = Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await;
-            let work = start(store)?;
-            Ok(ForCallers { authenticator, work })
-        },
+        async |now| ForCallers::start(start, now).await,
         async |app: &ForCallers<T>, call| handler(&app.work, call).await,
     )
     .await
@@ -240,7 +272,7 @@ fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
         usage: Usage::default(),
         started,
     };
-    line.write(&reply, outcome.as_ref().err());
+    line.write(reply.status(), outcome.as_ref().err());
     reply
 }
 
@@ -343,53 +375,69 @@ fn write_logs_as_json() {
         .init();
 }
 
-struct Edge<A, I, O, App, H> {
+struct Edge<A, I, O, App> {
     endpoint: Endpoint<A, I, O>,
     app: App,
-    handler: H,
     config: EdgeConfig,
 }
 
-impl<A, I, O, App, H> Edge<A, I, O, App, H>
-where
-    A: Admit<App>,
-    I: Input,
-    O: Outcome,
-    H: AsyncFn(&App, Call<A, I>) -> Result<O, Error>,
-{
-    async fn answer(&self, event: &RawValue, invocation: &str) -> Reply {
+impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
+    async fn start(
+        endpoint: Endpoint<A, I, O>,
+        start: impl AsyncFnOnce(Timestamp) -> Result<App, BoxError>,
+    ) -> Result<Self, BoxError> {
+        write_logs_as_json();
+        Ok(Self {
+            endpoint,
+            app: Box::pin(start(clock())).await?,
+            config: EdgeConfig::from_env()?,
+        })
+    }
+
+    async fn answer(
+        &self,
+        handler: &impl AsyncFn(&App, Call<A, I>) -> Result<O, Error>,
+        event: &RawValue,
+        invocation: &str,
+    ) -> Reply {
         let started = clock();
         let request = Request::decode(event);
         let request_id = request_id(request.as_ref().ok(), invocation);
         let manner = self.manner(request.as_ref().ok());
+        // From here on errors are values: the reply is made in one place.
         let (outcome, usage) = store::metered(async {
-            let request = request.as_ref().map_err(|reason| Error::Malformed((*reason).into()))?;
-            self.handle(request, manner.family, started).await
+            let call = self.call(&request, manner.family, started).await?;
+            self.render(handler(&self.app, call).await?, manner.family)
         })
         .await;
         let reply = match &outcome {
-            Ok(Rendered { body, headers }) => headers
-                .iter()
-                .fold(Reply::success(self.endpoint.success, body), |reply, (name, value)| {
-                    reply.with_header(name, value)
-                }),
+            Ok(rendered) => rendered.reply(self.endpoint.success),
             Err(error) => Reply::failure(error, &manner, request_id),
         };
-        let reply = reply
-            .for_format(request.as_ref().ok().map(|request| request.format))
+        let reply = self.complete(reply, request.as_ref().ok(), request_id, outcome.is_ok());
+        self.line(&manner, request_id, usage, started)
+            .write(reply.status(), outcome.as_ref().err());
+        reply
+    }
+
+    /// The reply with what every reply of this endpoint has.
+    fn complete(&self, reply: Reply, request: Option<&Request>, request_id: &str, succeeded: bool) -> Reply {
+        reply
+            .for_format(request.map(|request| request.format))
             .with_header("x-request-id", request_id)
-            .with_caching(self.endpoint.caching, outcome.is_ok())
-            .with_cors(&self.config.allowed_origins, origin(request.as_ref().ok()));
-        let line = Line {
+            .with_caching(self.endpoint.caching, succeeded)
+            .with_cors(&self.config.allowed_origins, origin(request))
+    }
+
+    fn line<'a>(&self, manner: &Manner, request_id: &'a str, usage: Usage, started: Timestamp) -> Line<'a> {
+        Line {
             endpoint: self.endpoint.name,
             method: self.endpoint.method.as_str(),
             route: manner.route,
             request_id,
             usage,
             started,
-        };
-        line.write(&reply, outcome.as_ref().err());
-        reply
+        }
     }
 
     /// How answers to this request are worded.
@@ -408,11 +456,17 @@ where
         }
     }
 
-    /// From here on errors are values: the reply is made in one place.
-    async fn handle(&self, request: &Request, family: Family, now: Timestamp) -> Result<Rendered, Error> {
+    /// The call that a request makes, authenticated and validated.
+    async fn call(
+        &self,
+        request: &Result<Request, &'static str>,
+        family: Family,
+        now: Timestamp,
+    ) -> Result<Call<A, I>, Error> {
+        let request = request.as_ref().map_err(|reason| Error::Malformed((*reason).into()))?;
         let path = self.route(request)?;
-        if request.body.len() > MAX_BODY {
-            return Err(Error::BodyTooLarge);
+        if request.body.len() > self.endpoint.max_body {
+            return Err(Error::BodyTooLarge(self.endpoint.max_body));
         }
         let caller = A::admit(&self.app, request, now).await?;
         let body = if I::READS_BODY {
@@ -427,13 +481,15 @@ where
             idempotency_keys: request.headers("idempotency-key"),
             family,
         })?;
-        let call = Call {
+        Ok(Call {
             caller,
             input,
             network: Network::of(request.source.as_deref()),
             now,
-        };
-        let outcome = (self.handler)(&self.app, call).await?;
+        })
+    }
+
+    fn render(&self, outcome: O, family: Family) -> Result<Rendered, Error> {
         let headers = outcome.headers(family);
         let body = match self.endpoint.success {
             NO_CONTENT => String::new(),
@@ -473,6 +529,18 @@ struct Rendered {
     headers: Vec<(&'static str, String)>,
 }
 
+impl Rendered {
+    fn reply(&self, status: u16) -> Reply {
+        with_headers(Reply::success(status, &self.body), &self.headers)
+    }
+}
+
+fn with_headers(reply: Reply, headers: &[(&'static str, String)]) -> Reply {
+    headers
+        .iter()
+        .fold(reply, |reply, (name, value)| reply.with_header(name, value))
+}
+
 /// The members of the body. No body is an object without members, so that each missing member gets its own message.
 fn read_body(request: &Request) -> Result<Value, Error> {
     if request.body.is_empty() {
@@ -509,13 +577,13 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn write(&self, reply: &Reply, error: Option<&Error>) {
+    fn write(&self, status: u16, error: Option<&Error>) {
         tracing::info!(
             request_id = self.request_id,
             endpoint = self.endpoint,
             method = self.method,
             route = self.route,
-            status = reply.status(),
+            status,
             code = error.map_or("ok", Error::code),
             duration_ms = u64::try_from(clock().since(self.started).as_millis()).unwrap_or(u64::MAX),
             dynamodb_calls = self.usage.calls,

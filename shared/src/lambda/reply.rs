@@ -80,33 +80,8 @@ impl Reply {
 
     /// An error in the envelope that every error has.
     pub(super) fn failure(error: &Error, manner: &Manner, request_id: &str) -> Self {
-        let wording = manner.wording(error);
-        let status = wording.map_or_else(|| status(error), |wording| wording.status);
-        let text = wording.map_or_else(|| error.text(), |wording| wording.text.into());
-        let mut body = Map::new();
-        body.insert("status".into(), json!(manner.status_member().of_error(status)));
-        body.insert("code".into(), json!(error.code()));
-        for name in ["detail", "error", "message"] {
-            body.insert(name.into(), json!(text));
-        }
-        if let Error::Invalid(invalid) = error {
-            body.insert("member".into(), json!(invalid.member));
-            if manner.family == Family::Classic && !body.contains_key(invalid.member) {
-                // Where serializers of Django REST framework put it.
-                body.insert(invalid.member.into(), json!([text]));
-            }
-        }
-        if let Error::AccessTokenNotValid = error {
-            // As Simple JWT has it.
-            let message =
-                json!({"token_class": "AccessToken", "token_type": "access", "message": "Token is invalid or expired"});
-            body.insert("messages".into(), json!([message]));
-        }
-        if let Some((member, text)) = wording.and_then(|wording| wording.also) {
-            body.insert(member.into(), json!([text]));
-        }
-        body.insert("request_id".into(), json!(request_id));
-        let mut reply = Self::json(status, Value::Object(body).to_string());
+        let (status, envelope) = envelope(error, manner, request_id);
+        let mut reply = Self::json(status, envelope.to_string());
         if status == 401 {
             let challenge = match manner.scheme {
                 Scheme::Bearer => "Bearer realm=\"api\"",
@@ -122,6 +97,20 @@ impl Reply {
             reply = reply.with_header("retry-after", &whole_seconds(wait).to_string());
         }
         reply
+    }
+
+    /// The beginning of a stream of events (HTML standard, section 9.2).
+    pub(super) fn events(status: u16) -> Self {
+        // nginx and its like would otherwise keep events until they fill a buffer.
+        Self::new(status, BTreeMap::new(), String::new())
+            .with_header("content-type", "text/event-stream; charset=utf-8")
+            .with_header("x-content-type-options", "nosniff")
+            .with_header("x-accel-buffering", "no")
+    }
+
+    /// Its status, headers and body, for a gateway that streams.
+    pub(super) fn into_parts(self) -> (u16, BTreeMap<&'static str, String>, String) {
+        (self.status_code, self.headers, self.body)
     }
 
     /// The answer to a preflight (Fetch standard, section 3.3.3), as the deployed gateway gives it: `template.yaml` says the same.
@@ -211,6 +200,37 @@ impl Reply {
     }
 }
 
+/// The status of an error and the body that says it.
+pub(super) fn envelope(error: &Error, manner: &Manner, request_id: &str) -> (u16, Value) {
+    let wording = manner.wording(error);
+    let status = wording.map_or_else(|| status(error), |wording| wording.status);
+    let text = wording.map_or_else(|| error.text(), |wording| wording.text.into());
+    let mut body = Map::new();
+    body.insert("status".into(), json!(manner.status_member().of_error(status)));
+    body.insert("code".into(), json!(error.code()));
+    for name in ["detail", "error", "message"] {
+        body.insert(name.into(), json!(text));
+    }
+    if let Error::Invalid(invalid) = error {
+        body.insert("member".into(), json!(invalid.member));
+        if manner.family == Family::Classic && !body.contains_key(invalid.member) {
+            // Where serializers of Django REST framework put it.
+            body.insert(invalid.member.into(), json!([text]));
+        }
+    }
+    if let Error::AccessTokenNotValid = error {
+        // As Simple JWT has it.
+        let message =
+            json!({"token_class": "AccessToken", "token_type": "access", "message": "Token is invalid or expired"});
+        body.insert("messages".into(), json!([message]));
+    }
+    if let Some((member, text)) = wording.and_then(|wording| wording.also) {
+        body.insert(member.into(), json!([text]));
+    }
+    body.insert("request_id".into(), json!(request_id));
+    (status, Value::Object(body))
+}
+
 /// Rounded up, and at least one: who comes back at the very second must not be early (RFC 9110 section 10.2.3).
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
@@ -237,7 +257,7 @@ const fn status(error: &Error) -> u16 {
         Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
         Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
-        Error::BodyTooLarge => 413,
+        Error::BodyTooLarge(_) => 413,
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch | Error::ContentFiltered => 422,
         Error::TooManyInFlight | Error::Paced(_) => 429,
