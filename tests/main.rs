@@ -23,6 +23,7 @@ mod charging;
 mod chats;
 mod clients;
 mod closing;
+mod completions;
 mod edge;
 mod edge_fuzz;
 mod faults;

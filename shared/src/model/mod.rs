@@ -187,6 +187,22 @@ impl Model {
         std::iter::once(chosen).chain(&self.config.served.fallback)
     }
 
+    /// Every model that this deployment serves, once.
+    pub fn served(&self) -> Vec<&ModelName> {
+        let mut all = Vec::new();
+        for model in self.config.served.all() {
+            if !all.contains(&model) {
+                all.push(model);
+            }
+        }
+        all
+    }
+
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
     /// How long an answer may be, in the model's tokens.
     pub fn max_output_tokens(&self) -> u32 {
         self.config.max_output_tokens
