@@ -9,6 +9,7 @@ mod model;
 mod random;
 mod recorder;
 mod reply;
+mod rigs;
 mod runtime;
 mod system;
 
@@ -20,4 +21,5 @@ pub use model::{ModelServer, Told};
 pub use random::Random;
 pub use recorder::{Fault, Lost, Place, Recorded, Span, round_trips};
 pub use reply::Reply;
+pub use rigs::{FailingProvider, LlamaServer, Sdk};
 pub use system::{Account, Request, System, root, template};
