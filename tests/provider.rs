@@ -48,7 +48,7 @@ fn faults() -> Vec<(Value, u16, Option<&'static str>)> {
             502,
             Some("model_failed"),
         ),
-        (json!([{"type": "delay", "seconds": 3}]), 504, Some("model_timed_out")),
+        (json!([{"type": "delay", "seconds": 5}]), 504, Some("model_timed_out")),
         (reply("as far as it goes", "length"), 200, None),
         (reply("all of it", "a reason of its own"), 200, None),
     ]
@@ -63,7 +63,7 @@ async fn whatever_a_provider_does_a_whole_answer_is_charged_or_it_is_free() {
         ("MODEL_PROVIDER", "openai"),
         ("OPENAI_BASE_URL", provider.base_url.as_str()),
         ("MODEL_NAME", "gpt-4o-mini"),
-        ("MODEL_TIMEOUT_MILLISECONDS", "1000"),
+        ("MODEL_TIMEOUT_MILLISECONDS", "3000"),
     ])
     .await;
     let ada = system.account("ada").await;

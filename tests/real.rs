@@ -126,7 +126,7 @@ async fn a_real_model_that_dies_in_the_middle_of_an_answer_costs_nothing() {
     };
     let system = start(&model, &[("MODEL_MAX_OUTPUT_TOKENS", "900")]).await;
     let ada = system.account("ada").await;
-    let story = "Count from one to one thousand, in words, and explain each number.";
+    let story = "Write an essay about the history of accounting.";
     let kill = async {
         model.wait_for_busy(1).await;
         model.kill().await;
@@ -167,9 +167,9 @@ async fn openais_sdks_and_a_real_model_understand_each_other() {
             assert_eq!(chat[count], with_usage[count]);
         }
         let (before, mut leaving) = (model.cancelled(), variables.to_vec());
-        leaving.push(("CLIENT_MESSAGE", "Count from one to one thousand, in words."));
+        leaving.push(("CLIENT_MESSAGE", "Write an essay about the history of accounting."));
         sdk.run("leave", &leaving).await.unwrap();
+        model.wait_for_cancelled(before + 1).await;
         model.wait_for_busy(0).await;
-        assert_eq!(model.cancelled(), before + 1, "it went on for a client that had left");
     }
 }

@@ -5,6 +5,7 @@ mod books;
 mod chaos;
 mod examples;
 mod forge;
+mod frames;
 mod model;
 mod random;
 mod recorder;

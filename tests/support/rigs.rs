@@ -186,6 +186,20 @@ impl LlamaServer {
         printed.iter().filter(|line| line.contains("cancel task")).count()
     }
 
+    /// Waits until it has stopped so often.
+    pub async fn wait_for_cancelled(&self, count: usize) {
+        for _ in 0..1_000 {
+            if self.cancelled() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!(
+            "the model went on for a client that had left: {:#?}",
+            self.server.printed()
+        );
+    }
+
     /// Kills it in the middle of whatever it does.
     pub async fn kill(&mut self) {
         self.server.child.kill().await.unwrap();
@@ -230,10 +244,18 @@ impl FailingProvider {
         errors.map(|finding| finding["code"].to_string()).collect()
     }
 
-    /// What it has been asked since it was last told something, oldest first: `status`, `stream`, `completed`, `body` and more of each.
+    /// What it has been asked since it was last told something, oldest first: `status`, `stream`, `completed`, `body` and more of each. A
+    /// request is there when it has been answered, so this waits for one.
     pub async fn asked(&self) -> Vec<Value> {
-        let reply = self.server.ask("GET", "/_llmock/requests", None).await;
-        reply["requests"].as_array().expect("a list of requests").clone()
+        for _ in 0..1_000 {
+            let reply = self.server.ask("GET", "/_llmock/requests", None).await;
+            let requests = reply["requests"].as_array().expect("a list of requests");
+            if !requests.is_empty() {
+                return requests.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the provider was not asked");
     }
 }
 

