@@ -31,6 +31,8 @@ mod idempotency;
 mod model;
 mod models;
 mod pacing;
+mod provider;
+mod real;
 mod reconcile;
 mod refusals;
 mod scale;
