@@ -291,15 +291,20 @@ const fn status(error: &Error) -> u16 {
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
         | Error::AuthKeyNotValid
+        | Error::ApiKeyNotValid
         | Error::RefreshTokenNotValid
         | Error::UserInactive
         | Error::KeyOwnerInactive
         | Error::InvalidCredentials => 401,
-        Error::InsufficientTokens => 402,
-        Error::PermissionDenied => 403,
-        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
+        Error::InsufficientTokens | Error::ApiKeyCapReached => 402,
+        Error::PermissionDenied | Error::ModelNotAllowed => 403,
+        Error::NoSuchPath
+        | Error::ChatNotFound
+        | Error::UserNotFound
+        | Error::ApiKeyNotFound
+        | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
-        Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
+        Error::OwnRights | Error::AdminAccount | Error::TooManyApiKeys | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge(_) => 413,
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch | Error::ContentFiltered => 422,
