@@ -6,8 +6,8 @@ use crate::{
     auth::{self, Checked},
     config::AccountConfig,
     domain::{
-        Caller, Cursor, Email, Invalid, Listing, Network, NewPassword, OwnerCaller, PageSize, Password, PasswordHash, Role,
-        Timestamp, TokenVersion, User, UserId, Username,
+        Caller, Cursor, Email, Invalid, Listing, Network, NewPassword, OwnerCaller, PageSize, Password, PasswordHash,
+        Role, Timestamp, TokenVersion, User, UserId, Username,
     },
     error::Error,
     store::{FoundUser, Page, Store},

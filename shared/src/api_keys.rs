@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Amount, ApiKey, ApiKeyId, ApiKeyName, ApiKeyUse, Caller, IssuedApiKey, ModelList, OwnerCaller, Timestamp},
+    domain::{
+        Amount, ApiKey, ApiKeyId, ApiKeyName, ApiKeyUse, Caller, IssuedApiKey, ModelList, OwnerCaller, Timestamp,
+    },
     error::Error,
     store::Store,
 };

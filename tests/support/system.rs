@@ -352,7 +352,7 @@ impl System {
         match answer? {
             Answer::Response(response) => {
                 let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
-                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response"]);
+                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response", "key"]);
                 Some(reply)
             }
             Answer::Stream(prelude, pieces) => {
@@ -586,6 +586,16 @@ impl System {
             access: reply.text_of("access"),
             refresh: reply.text_of("refresh"),
         }
+    }
+
+    /// Makes an API key with these limits; tells the key and its name.
+    pub async fn api_key(&self, account: &Account, limits: &Value) -> (String, String) {
+        let mut body = limits.clone();
+        body["name"] = json!("a key");
+        let made = Request::post("/api/v1/api-keys", &body).bearer(&account.access);
+        let made = self.send(made).await.expect_status(201);
+        let of = |member: &str| made.body["api_key"][member].as_str().unwrap().to_owned();
+        (of("key"), of("id"))
     }
 
     /// Sends a chat message.

@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, ApiKeyId, ApiKeyUse, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, Person, SessionId, Timestamp,
-    TokenVersion, UserId, UserKey, Username,
+    Amount, ApiKeyId, ApiKeyUse, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, Person,
+    SessionId, Timestamp, TokenVersion, UserId, UserKey, Username,
 };
 
 /// How many sessions a user may have open; one more login ends the one that would expire first.

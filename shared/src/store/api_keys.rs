@@ -74,7 +74,9 @@ impl Store {
         if unknown {
             return Err(Error::OutcomeUnknown);
         }
-        Err(Error::Busy("the account kept changing while an API key was stored".into()))
+        Err(Error::Busy(
+            "the account kept changing while an API key was stored".into(),
+        ))
     }
 
     /// The write that makes a key one of its owner's.
@@ -204,6 +206,8 @@ impl Store {
 fn account_in(refused: Vec<Result<(), Option<Item>>>) -> Result<Option<Item>, Error> {
     match refused.into_iter().next() {
         Some(Err(account)) => Ok(account),
-        _ => Err(Error::internal("an account's keys were refused for what is stored with them")),
+        _ => Err(Error::internal(
+            "an account's keys were refused for what is stored with them",
+        )),
     }
 }

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Caller, Cursor, Invalid, NamePrefix, OwnerCaller, PageSize, PasswordHash, Proof, Role, Session, SessionId, StaffCaller,
-        Timestamp, User, UserKey,
+        Caller, Cursor, Invalid, NamePrefix, OwnerCaller, PageSize, PasswordHash, Proof, Role, Session, SessionId,
+        StaffCaller, Timestamp, User, UserKey,
     },
     error::Error,
 };
@@ -75,7 +75,9 @@ pub(super) fn claims_of(caller: &Caller) -> Result<Placeholders, Error> {
             .name("#session", session.as_str())
             .value(":token_version", token_version),
         Proof::Key(hash) => claims.name("#auth_key", "auth_key").value(":auth_key", hash),
-        Proof::ApiKey(issued) => Ok(claims.name("#api_keys", "api_keys").name("#api_key", issued.id.as_str())),
+        Proof::ApiKey(issued) => Ok(claims
+            .name("#api_keys", "api_keys")
+            .name("#api_key", issued.id.as_str())),
     }
 }
 

@@ -1,0 +1,1 @@
+//! API keys: what they are good for, how they are limited, and how they end.
