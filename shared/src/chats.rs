@@ -142,7 +142,9 @@ impl Catalogue {
     /// As [`Store::read_user`].
     pub async fn of(&self, caller: &Caller) -> Result<Models, Error> {
         self.store.read_user(caller).await?;
-        Ok(Models(self.model.served().into_iter().cloned().collect()))
+        let served = self.model.served().into_iter();
+        let allowed = served.filter(|model| caller.may_use(model).is_ok());
+        Ok(Models(allowed.cloned().collect()))
     }
 }
 
@@ -193,6 +195,7 @@ impl Chats {
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
         let asked = self.prepare(question)?;
+        caller.may_use(asked.model)?;
         let once = match (&asked.once, &asked.question.repeats) {
             (Some(once), Repeats::Key(_)) => once,
             (Some(once), Repeats::Count(1..)) => {
@@ -221,8 +224,16 @@ impl Chats {
             // The account may be empty by now, or too busy for another message: what was paid for is told all the same. Whether the
             // caller may hear it is checked once more.
             (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
-            (Err(error @ (Error::InsufficientTokens | Error::TooManyInFlight | Error::Paced(_))), Ok(None)) => {
-                // The first call may have been settled after the look and before the hold, with the last of the balance.
+            (
+                Err(
+                    error @ (Error::InsufficientTokens
+                    | Error::ApiKeyCapReached
+                    | Error::TooManyInFlight
+                    | Error::Paced(_)),
+                ),
+                Ok(None),
+            ) => {
+                // The first call may have been settled after the look and before the hold, with the last of the balance or the cap.
                 match self.billing.answered(&caller.user, once, now).await? {
                     Some(before) => self.replay(caller, before).await,
                     None => Err(error),
@@ -232,6 +243,7 @@ impl Chats {
             (Err(error), Err(mismatch)) => Err(match error {
                 // Only who may call at all hears of the key.
                 Error::InsufficientTokens
+                | Error::ApiKeyCapReached
                 | Error::TooManyInFlight
                 | Error::Paced(_)
                 | Error::IdempotencyInProgress

@@ -60,7 +60,7 @@ impl Input for CreateApiKeyRequest {
                 name,
                 lifetime,
                 cap,
-                models: wire.models.map(ModelList::parse).transpose()?,
+                models: wire.models.as_deref().map(ModelList::parse).transpose()?,
             },
         })
     }

@@ -3,7 +3,7 @@ use std::fmt;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AuthKeyHash, Invalid, Person, Timestamp, id::random};
+use super::{Amount, AuthKeyHash, Invalid, ModelName, Person, Timestamp, id::random};
 
 /// How many API keys a user may have. Each adds about 50 bytes to the account's item.
 pub const MAX_API_KEYS: usize = 10;
@@ -110,48 +110,38 @@ impl ApiKeyName {
     }
 }
 
-/// The models that an API key may ask: 1 to 20 names, each of 1 to 256 bytes, none twice.
+/// The models that an API key may ask: 1 to 20 names, none twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ModelList(Vec<String>);
+pub struct ModelList(Vec<ModelName>);
 
 impl ModelList {
     /// The most names.
     pub const MAX: usize = 20;
-    /// The longest name, in bytes.
-    pub const MAX_BYTES: usize = 256;
 
     /// Reads a list. Whether there is such a model is not asked: a deployment may get it later.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn parse(names: Vec<String>) -> Result<Self, Invalid> {
+    pub fn parse(names: &[String]) -> Result<Self, Invalid> {
         let refused = |reason| Err(Invalid::new("models", reason));
         if !(1..=Self::MAX).contains(&names.len()) {
             return refused("Models must be 1 to 20 names");
         }
-        let is_name = |name: &String| {
-            (1..=Self::MAX_BYTES).contains(&name.len())
-                && name.trim().len() == name.len()
-                && !name.chars().any(char::is_control)
-        };
-        if !names.iter().all(is_name) {
-            return refused("Models must be names of 1 to 256 bytes, each one line without white space around it");
+        let mut models = Vec::with_capacity(names.len());
+        for name in names {
+            match ModelName::parse(name) {
+                Ok(model) if models.contains(&model) => return refused("Models must not name one twice"),
+                Ok(model) => models.push(model),
+                Err(_) => return refused("Models must each be 1 to 256 visible ASCII characters"),
+            }
         }
-        if (1..names.len()).any(|index| names[..index].contains(&names[index])) {
-            return refused("Models must not name one twice");
-        }
-        Ok(Self(names))
+        Ok(Self(models))
     }
 
     /// Whether the list has this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|listed| listed == name)
-    }
-
-    /// The names, as they were given.
-    pub fn as_slice(&self) -> &[String] {
-        &self.0
+    pub fn contains(&self, name: &ModelName) -> bool {
+        self.0.contains(name)
     }
 }
 
@@ -187,6 +177,13 @@ impl IssuedApiKey {
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
+
+    /// The most that may have been spent with it before, so that `cost` may be too; `None` if that alone is beyond the cap. A key without a
+    /// cap has one that no balance reaches, so that what was spent stays an amount.
+    pub fn most_spent_before(&self, cost: Amount) -> Option<Amount> {
+        let cap = self.cap.unwrap_or(Amount::MAX);
+        cap.get().checked_sub(cost.get()).and_then(Amount::new)
+    }
 }
 
 /// What has been done with an API key. It is a part of the account, and is there as long as the key is worth something.
@@ -202,7 +199,10 @@ pub struct ApiKeyUse {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{UserId, UserKey},
+        *,
+    };
 
     #[test]
     fn a_key_is_256_random_bits_and_does_not_print() {
@@ -250,39 +250,66 @@ mod tests {
 
     #[test]
     fn models_are_a_few_different_names() {
-        let parse = |names: &[&str]| ModelList::parse(names.iter().map(|name| (*name).to_owned()).collect());
+        let parse = |names: &[&str]| ModelList::parse(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let list = parse(&["gpt-4o-mini", "a/b:c"]).unwrap();
-        assert!(list.contains("a/b:c") && !list.contains("a/b"));
+        let has = |name| list.contains(&ModelName::parse(name).unwrap());
+        assert!(has("a/b:c") && !has("a/b"));
         let longest = "x".repeat(256);
         assert!(parse(&[&longest]).is_ok());
         let numbers: Vec<_> = (0..21).map(|number: u32| number.to_string()).collect();
-        assert!(ModelList::parse(numbers[..20].to_vec()).is_ok());
-        assert!(ModelList::parse(numbers).is_err());
-        for names in [&[][..], &[""], &[" a"], &["a\n"], &["a", "b", "a"], &[&"x".repeat(257)]] {
+        assert!(ModelList::parse(&numbers[..20]).is_ok());
+        assert!(ModelList::parse(&numbers).is_err());
+        for names in [
+            &[][..],
+            &[""],
+            &["a b"],
+            &["a\n"],
+            &["a", "b", "a"],
+            &[&"x".repeat(257)],
+        ] {
             assert!(parse(names).is_err(), "{names:?}");
+        }
+    }
+
+    fn issued(expires_at: Option<i64>, cap: Option<u64>) -> IssuedApiKey {
+        let key = ApiKey::random();
+        let now = Timestamp::from_millis(0);
+        IssuedApiKey {
+            id: ApiKeyId::of(&key.hash()),
+            hash: key.hash(),
+            owner: Person {
+                id: UserId::new(now),
+                username: UserKey::from_stored("ada".into()),
+            },
+            name: ApiKeyName::parse("a name").unwrap(),
+            prefix: key.shown(),
+            created_at: now,
+            expires_at: expires_at.map(Timestamp::from_millis),
+            cap: cap.and_then(Amount::new),
+            models: None,
         }
     }
 
     #[test]
     fn a_key_is_expired_from_its_last_moment_on() {
-        let key = ApiKey::random();
         let now = Timestamp::from_millis(1_000);
-        let issued = |expires_at| IssuedApiKey {
-            id: ApiKeyId::of(&key.hash()),
-            hash: key.hash(),
-            owner: Person {
-                id: super::super::UserId::new(now),
-                username: super::super::UserKey::from_stored("ada".into()),
-            },
-            name: ApiKeyName::parse("a name").unwrap(),
-            prefix: key.shown(),
-            created_at: now,
-            expires_at,
-            cap: None,
-            models: None,
-        };
-        assert!(!issued(None).is_expired(now));
-        assert!(!issued(Some(Timestamp::from_millis(1_001))).is_expired(now));
-        assert!(issued(Some(now)).is_expired(now));
+        assert!(!issued(None, None).is_expired(now));
+        assert!(!issued(Some(1_001), None).is_expired(now));
+        assert!(issued(Some(1_000), None).is_expired(now));
+    }
+
+    #[test]
+    fn a_cap_leaves_what_it_does_not_cover() {
+        let amount = |tokens| Amount::new(tokens).unwrap();
+        let capped = issued(None, Some(250));
+        assert_eq!(capped.most_spent_before(amount(100)), Some(amount(150)));
+        assert_eq!(capped.most_spent_before(amount(250)), Some(Amount::ZERO));
+        assert_eq!(capped.most_spent_before(amount(251)), None);
+        assert_eq!(
+            issued(None, Some(0)).most_spent_before(Amount::ZERO),
+            Some(Amount::ZERO)
+        );
+        let most = issued(None, None).most_spent_before(amount(1)).unwrap();
+        assert_eq!(most.checked_add(amount(1)), Some(Amount::MAX));
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuthKeyHash, IssuedApiKey, Person, SessionId, UserId, UserKey};
+use super::{AuthKeyHash, IssuedApiKey, ModelName, Person, SessionId, UserId, UserKey};
 use crate::error::Error;
 
 /// Counts what ended every session of a user at once, such as a new password. A token names the count it was signed under.
@@ -81,7 +81,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Error::ModelNotAllowed`] if the caller has an API key for other models.
-    pub fn may_use(&self, model: &str) -> Result<(), Error> {
+    pub fn may_use(&self, model: &ModelName) -> Result<(), Error> {
         match self.api_key().and_then(|issued| issued.models.as_ref()) {
             Some(models) if !models.contains(model) => Err(Error::ModelNotAllowed),
             _ => Ok(()),

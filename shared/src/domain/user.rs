@@ -102,6 +102,9 @@ pub struct Hold {
     /// Whether it holds nothing any more and only keeps requests from placing it that may still be on their way.
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
     pub void: bool,
+    /// The API key that it is spent with. Its cost counts as spent with the key, as long as there is the key.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// An account as it was read in one operation.
