@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::API_KEYS_CREATE, |store| Ok(ApiKeys::new(store)), create).await
+    lambda::serve_callers(api::API_KEYS_CREATE, async |store| Ok(ApiKeys::new(store)), create).await
 }
 
 async fn create(keys: &ApiKeys, call: Call<Owner, CreateApiKeyRequest>) -> Result<MadeApiKey, Error> {

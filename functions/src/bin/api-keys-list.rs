@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::API_KEYS_LIST, |store| Ok(ApiKeys::new(store)), list).await
+    lambda::serve_callers(api::API_KEYS_LIST, async |store| Ok(ApiKeys::new(store)), list).await
 }
 
 async fn list(keys: &ApiKeys, call: Call<SignedIn, Nothing>) -> Result<ApiKeyList, Error> {

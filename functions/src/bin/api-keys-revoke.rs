@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::API_KEYS_REVOKE, |store| Ok(ApiKeys::new(store)), revoke).await
+    lambda::serve_callers(api::API_KEYS_REVOKE, async |store| Ok(ApiKeys::new(store)), revoke).await
 }
 
 async fn revoke(keys: &ApiKeys, call: Call<Owner, RevokeApiKeyRequest>) -> Result<Done, Error> {
