@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Account, Lost, Reply, Request, System};
+use crate::support::{Account, Lost, ModelServer, Reply, Request, System, Told};
 
 const PATH: &str = "/api/v1/api-keys";
 /// As often as the SDK tries.
@@ -206,6 +206,69 @@ async fn a_key_asks_only_the_models_that_it_is_for() {
     assert_eq!(system.balance(&ada).await, 4_000);
     look(&system, &other).await.expect_status(200);
     chat(&system, &own).await.expect_status(200);
+    assert_eq!(system.balance(&ada).await, 3_900);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_fallback_nor_the_catalogue_tells_a_key_of_models_that_it_is_not_for() {
+    let server = ModelServer::start().await;
+    let system = System::start_with(&[
+        ("MODEL_PROVIDER", "openai"),
+        ("OPENAI_BASE_URL", server.base_url.as_str()),
+        ("MODEL_NAME", "first"),
+        ("MODEL_FALLBACK", "second"),
+        ("MODEL_CHOICES", "third"),
+    ])
+    .await;
+    let ada = system.account("ada").await;
+    server.tell_model("first", Told::Reply(404, "{}"));
+    for (models, status, asked) in [
+        (json!(["first", "second"]), 200, vec!["first", "second"]),
+        (json!(["first", "third"]), 502, vec!["first"]),
+        (json!(["second"]), 403, vec![]),
+    ] {
+        let (key, _) = system.api_key(&ada, &json!({"models": models})).await;
+        chat(&system, &key).await.expect_status(status);
+        let requests = server.take_asked().into_iter();
+        let names: Vec<_> = requests.map(|(_, request)| request["model"].clone()).collect();
+        assert_eq!(json!(names), json!(asked), "{models}");
+        let catalogue = system
+            .send(Request::get("/v1/models").bearer(&key))
+            .await
+            .expect_status(200);
+        let listed = catalogue.body["data"].as_array().unwrap().iter();
+        let listed: Vec<_> = listed.map(|model| model["id"].clone()).collect();
+        assert_eq!(json!(listed), models);
+    }
+    system.check_ledger("ada").await;
+}
+
+/// The words that clients of OpenAI's API know.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_door_for_openais_clients_a_key_is_refused_in_their_words() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let ask = |key: &str, model: &str| {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
+        system.send(Request::post("/v1/chat/completions", &body).bearer(key))
+    };
+    let refused = async |key: &str, status: u16, code: &str, kind: &str| {
+        let reply = ask(key, "echo").await.expect_status(status);
+        let error = &reply.body["error"];
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!(code), &json!(kind)),
+            "{}",
+            reply.text
+        );
+    };
+    let (key, id) = system.api_key(&ada, &json!({"cap": 100})).await;
+    ask(&key, "echo").await.expect_status(200);
+    refused(&key, 402, "insufficient_quota", "insufficient_quota").await;
+    revoke(&system, &ada, &id).await.expect_status(204);
+    refused(&key, 401, "invalid_api_key", "invalid_request_error").await;
+    let (other, _) = system.api_key(&ada, &json!({"models": ["another"]})).await;
+    refused(&other, 403, "model_not_allowed", "permission_error").await;
     assert_eq!(system.balance(&ada).await, 3_900);
 }
 

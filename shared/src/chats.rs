@@ -164,6 +164,8 @@ struct Asked<'a> {
     once: Option<Once>,
     prompt: Prompt,
     model: &'a ModelName,
+    /// Who answers if that model says nothing.
+    fallback: Option<&'a ModelName>,
     /// The most that it can cost.
     bound: Amount,
 }
@@ -194,8 +196,7 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let asked = self.prepare(question)?;
-        caller.may_use(asked.model)?;
+        let asked = self.prepare(caller, question)?;
         let once = match (&asked.once, &asked.question.repeats) {
             (Some(once), Repeats::Key(_)) => once,
             (Some(once), Repeats::Count(1..)) => {
@@ -294,11 +295,14 @@ impl Chats {
         }
     }
 
-    fn prepare(&self, mut question: Question) -> Result<Asked<'_>, Error> {
+    fn prepare(&self, caller: &Caller, mut question: Question) -> Result<Asked<'_>, Error> {
         if !question.long {
             question.message.check_length(self.messages.max_chars)?;
         }
         let model = self.model.choose(question.model.as_ref())?;
+        caller.may_use(model)?;
+        let fallback = self.model.fallback_of(model);
+        let fallback = fallback.filter(|other| caller.may_use(other).is_ok());
         let longest = self.model.max_output_tokens();
         if question.max_output_tokens.is_some_and(|wanted| wanted > longest) {
             let reason = format!("`max_tokens` is too large: an answer has at most {longest} tokens here");
@@ -327,12 +331,14 @@ impl Chats {
             max_output_tokens: question.max_output_tokens.unwrap_or(longest),
             sampling: std::mem::take(&mut question.sampling),
         };
-        let bound = self.messages.pricing.bound(&prompt, self.model.candidates(model));
+        let candidates = std::iter::once(model).chain(fallback);
+        let bound = self.messages.pricing.bound(&prompt, candidates);
         Ok(Asked {
             question,
             once,
             prompt,
             model,
+            fallback,
             bound,
         })
     }
@@ -350,7 +356,10 @@ impl Chats {
             Listener::Nobody => &mut nobody,
             Listener::Somebody(heard) => heard,
         };
-        let answer = self.model.answer(asked.model, &asked.prompt, heard).await;
+        let answer = self
+            .model
+            .answer(asked.model, asked.fallback, &asked.prompt, heard)
+            .await;
         // Who has heard nothing yet has no use for half an answer, and does not pay for it.
         let answer = answer.and_then(|answer| match answer {
             Answer {
