@@ -57,18 +57,18 @@ struct Attack<'a> {
 
 impl Attack<'_> {
     async fn run(mut self) -> usize {
-        let (mut caller, chat) = self.caller(0).await;
+        let (mut caller, chat, mut api_key) = self.caller(0).await;
         let (mut answers, mut successes) = (0, 0);
         for index in 1..=EVENTS_OF_EACH_FUNCTION {
-            let event = self.event(&caller, &chat);
+            let event = self.event(&caller, &chat, &api_key);
             let shown = Shown(self.binary, event.clone());
             let reply = self.system.deliver(self.binary, event).await;
             match reply.status {
                 200..300 => {
                     successes += 1;
-                    // What may have ended the caller's session; the events that follow should have one.
-                    if ["users-logout", "users-password", "users-delete"].contains(&self.binary) {
-                        (caller, _) = self.caller(index).await;
+                    // What may have ended the caller's session or key; the events that follow should have one.
+                    if ["users-logout", "users-password", "users-delete", "api-keys-revoke"].contains(&self.binary) {
+                        (caller, _, api_key) = self.caller(index).await;
                     }
                 }
                 400..500 => {
@@ -86,22 +86,24 @@ impl Attack<'_> {
         answers
     }
 
-    /// Somebody who may call the function, and a chat of theirs.
-    async fn caller(&self, index: usize) -> (Account, String) {
+    /// Somebody who may call the function, a chat of theirs, and the name of an API key of theirs.
+    async fn caller(&self, index: usize) -> (Account, String, String) {
         let account = self.system.account(&format!("{}.{index}", self.binary)).await;
         let entry = shared::api::TABLE.iter().find(|entry| entry.name == self.binary);
         if entry.is_some_and(|entry| matches!(entry.access, AccessKind::Staff | AccessKind::Admin)) {
             self.system.set_text(&account, "role", "admin").await;
         }
         let chat = self.system.chat(&account, "hello").await.expect_status(200);
-        (account, chat.body["chat"]["id"].as_str().unwrap().to_owned())
+        let (_, api_key) = self.system.api_key(&account, &json!({})).await;
+        (account, chat.body["chat"]["id"].as_str().unwrap().to_owned(), api_key)
     }
 
-    fn event(&mut self, caller: &Account, chat: &str) -> Value {
+    fn event(&mut self, caller: &Account, chat: &str, api_key: &str) -> Value {
         let about = About {
             caller,
             target: "target",
             chat,
+            api_key,
         };
         let all = examples(&about);
         let own: Vec<_> = all.iter().filter(|example| example.entry.name == self.binary).collect();
@@ -187,6 +189,10 @@ impl Attack<'_> {
                 format!("Token {}", self.random.draw("[0-9a-f]{40}")),
             )),
             17 => headers.push(("Authorization".into(), self.random.draw(any::<String>()))),
+            18 => {
+                let key = self.random.draw("Bearer sk-[0-9A-Za-z_-]{42,43}");
+                headers.push(("Authorization".into(), key));
+            }
             _ => {}
         }
         let json = self.random.percent(90);

@@ -36,6 +36,9 @@ const LATE: Duration = Duration::from_millis(1_700);
 /// How many cases run at once, besides those that mostly wait.
 static AT_ONCE: Semaphore = Semaphore::const_new(6);
 
+/// What an answer costs is the same as elsewhere, and three times that is held for it.
+const PRICES: &str = r#"{"version": "1", "models": {"echo": {"input": 20000000, "output": 20000000, "context": 10}}}"#;
+
 /// A client gives up after this many answers that ask it to come back.
 const PATIENCE: usize = 20;
 
@@ -51,6 +54,9 @@ enum Flow {
     ChatOfSlowModel,
     /// Killed while the model answers.
     ChatInterrupted,
+    /// More is held than it costs.
+    ChatWithApiKey,
+    ChatWithApiKeyOfFailingModel,
     BalanceWithDeadHold,
     Adjust,
     KeyedAdjust,
@@ -67,6 +73,8 @@ enum Flow {
     Password,
     Delete,
     Deactivate,
+    MakeApiKey,
+    RevokeApiKey,
 }
 
 impl Flow {
@@ -78,6 +86,8 @@ impl Flow {
             Self::ChatOfFailingModel,
             Self::ChatOfSlowModel,
             Self::ChatInterrupted,
+            Self::ChatWithApiKey,
+            Self::ChatWithApiKeyOfFailingModel,
             Self::BalanceWithDeadHold,
             Self::Adjust,
             Self::KeyedAdjust,
@@ -94,6 +104,8 @@ impl Flow {
             Self::Password,
             Self::Delete,
             Self::Deactivate,
+            Self::MakeApiKey,
+            Self::RevokeApiKey,
         ];
         if KEYED_CHAT {
             all.push(Self::KeyedChat);
@@ -110,6 +122,8 @@ impl Flow {
             Self::ChatOfFailingModel => "chat, the model fails",
             Self::ChatOfSlowModel => "chat, the model is too slow",
             Self::ChatInterrupted => "chat, killed meanwhile",
+            Self::ChatWithApiKey => "chat with an API key",
+            Self::ChatWithApiKeyOfFailingModel => "failing chat with an API key",
             Self::BalanceWithDeadHold => "balance, with a dead hold",
             Self::Adjust => "adjust",
             Self::KeyedAdjust => "adjust, with a key",
@@ -126,6 +140,8 @@ impl Flow {
             Self::Password => "password",
             Self::Delete => "delete",
             Self::Deactivate => "deactivate",
+            Self::MakeApiKey => "make an API key",
+            Self::RevokeApiKey => "revoke an API key",
         }
     }
 
@@ -139,11 +155,22 @@ impl Flow {
                 | Self::ChatOfFailingModel
                 | Self::ChatOfSlowModel
                 | Self::ChatInterrupted
+                | Self::ChatWithApiKey
+                | Self::ChatWithApiKeyOfFailingModel
         )
     }
 
     fn is_adjustment(self) -> bool {
         matches!(self, Self::Adjust | Self::KeyedAdjust | Self::AdjustNeedingDeadHold)
+    }
+
+    /// The user has an API key: the request is sent with it, or something happens to it.
+    fn has_api_key(self) -> bool {
+        self.is_sent_with_api_key() || matches!(self, Self::RevokeApiKey | Self::Password | Self::Delete)
+    }
+
+    fn is_sent_with_api_key(self) -> bool {
+        matches!(self, Self::ChatWithApiKey | Self::ChatWithApiKeyOfFailingModel)
     }
 
     fn has_key(self) -> bool {
@@ -154,7 +181,12 @@ impl Flow {
     fn takes_pairs(self) -> bool {
         matches!(
             self,
-            Self::Chat | Self::KeyedChat | Self::ChatBesideDeadHold | Self::Adjust | Self::KeyedAdjust
+            Self::Chat
+                | Self::KeyedChat
+                | Self::ChatBesideDeadHold
+                | Self::ChatWithApiKey
+                | Self::Adjust
+                | Self::KeyedAdjust
         )
     }
 
@@ -165,7 +197,10 @@ impl Flow {
             ("REFRESH_TOKEN_SECONDS", "7200"),
         ];
         match self {
-            Self::ChatOfFailingModel => overrides.push(("ECHO_FAILURE", "error")),
+            Self::ChatOfFailingModel | Self::ChatWithApiKeyOfFailingModel => {
+                overrides.push(("ECHO_FAILURE", "error"));
+            }
+            Self::ChatWithApiKey => overrides.extend([("MODEL_PRICES", PRICES), ("MODEL_MAX_OUTPUT_TOKENS", "5")]),
             Self::ChatOfSlowModel => overrides.extend([
                 ("ECHO_DELAY_MILLISECONDS", "60000"),
                 ("MODEL_TIMEOUT_MILLISECONDS", "20"),
@@ -179,11 +214,11 @@ impl Flow {
     /// The answer of a run without faults.
     fn success(self) -> (u16, Option<&'static str>) {
         match self {
-            Self::ChatOfFailingModel => (502, Some("model_failed")),
+            Self::ChatOfFailingModel | Self::ChatWithApiKeyOfFailingModel => (502, Some("model_failed")),
             Self::ChatOfSlowModel => (504, Some("model_timed_out")),
             Self::ReusedRefresh | Self::ClassicReusedRefresh => (401, Some("token_not_valid")),
-            Self::Register | Self::ClassicRegister => (201, None),
-            Self::Password | Self::Delete => (204, None),
+            Self::Register | Self::ClassicRegister | Self::MakeApiKey => (201, None),
+            Self::Password | Self::Delete | Self::RevokeApiKey => (204, None),
             _ => (200, None),
         }
     }
@@ -193,6 +228,7 @@ impl Flow {
         match self {
             Self::Register | Self::ClassicRegister => Some((400, "username_taken")),
             Self::Logout | Self::Password | Self::Delete => Some((401, "token_not_valid")),
+            Self::RevokeApiKey => Some((404, "api_key_not_found")),
             // It took everything off, and can be told so only under a key.
             Self::AdjustNeedingDeadHold => Some((400, "invalid")),
             _ => None,
@@ -205,7 +241,7 @@ impl Flow {
             _ if self.is_chat() => &["busy", "hold_lost", "outcome_unknown"],
             _ if self.is_adjustment() => &["busy", "outcome_unknown"],
             Self::Delete => &["busy", "deletion_continues"],
-            Self::Password => &["busy", "outcome_unknown"],
+            Self::Password | Self::MakeApiKey | Self::RevokeApiKey => &["busy", "outcome_unknown"],
             _ => &["busy"],
         }
     }
@@ -283,6 +319,8 @@ struct Scene {
     user: Account,
     /// The key of the `Token` scheme, and its hash.
     auth_key: Option<(String, String)>,
+    /// The API key, and its name.
+    api_key: Option<(String, String)>,
     request: Request,
 }
 
@@ -365,6 +403,7 @@ impl Lane {
             return Scene {
                 user,
                 auth_key: None,
+                api_key: None,
                 request,
             };
         }
@@ -382,6 +421,7 @@ impl Lane {
             return Scene {
                 user,
                 auth_key: None,
+                api_key: None,
                 request: Request::post("/api/login", &body),
             };
         }
@@ -402,19 +442,39 @@ impl Lane {
             Flow::Delete => self.leave_chats(&user.username, 60).await,
             _ => {}
         }
-        let request = self.request(flow, &user);
+        let api_key = if flow.has_api_key() {
+            let make = Request::post("/api/v1/api-keys", &json!({"name": "a key", "cap": GRANT}));
+            let made = self.ask(make.bearer(&user.access)).await.expect_status(201);
+            let of = |member: &str| made.body["api_key"][member].as_str().unwrap().to_owned();
+            Some((of("key"), of("id")))
+        } else {
+            None
+        };
+        let request = self.request(flow, &user, api_key.as_ref());
         Scene {
             user,
             auth_key: Some((key, hash)),
+            api_key,
             request,
         }
     }
 
-    fn request(&self, flow: Flow, user: &Account) -> Request {
+    fn request(&self, flow: Flow, user: &Account, api_key: Option<&(String, String)>) -> Request {
         let refresh = json!({"refresh": user.refresh});
         let of_root = |request: Request| request.bearer(&self.root.as_ref().unwrap().access);
         let request = match flow {
-            _ if flow.is_chat() => Request::post("/api/v1/chats", &json!({"message": "hello"})).bearer(&user.access),
+            _ if flow.is_chat() => {
+                let request = Request::post("/api/v1/chats", &json!({"message": "hello"}));
+                match api_key.filter(|_| flow.is_sent_with_api_key()) {
+                    Some((key, _)) => request.bearer(key),
+                    None => request.bearer(&user.access),
+                }
+            }
+            Flow::MakeApiKey => Request::post("/api/v1/api-keys", &json!({"name": "a key"})).bearer(&user.access),
+            Flow::RevokeApiKey => {
+                let (_, id) = api_key.unwrap();
+                Request::new("DELETE", &format!("/api/v1/api-keys/{id}")).bearer(&user.access)
+            }
             _ if flow.is_adjustment() => {
                 // What takes everything off needs what the dead call holds.
                 let amount = match flow {
@@ -586,7 +646,7 @@ impl Lane {
         // What was called busy or lost was not charged; only what nobody knows may have been.
         let most = match flow {
             _ if flow.has_key() => 1,
-            Flow::ChatOfFailingModel | Flow::ChatOfSlowModel => 0,
+            Flow::ChatOfFailingModel | Flow::ChatOfSlowModel | Flow::ChatWithApiKeyOfFailingModel => 0,
             _ => told.len() + unknown(answers),
         };
         assert!(stored.len() <= most, "{stored:?} are stored, {most} can be explained");
@@ -597,7 +657,11 @@ impl Lane {
         } else {
             assert_eq!(answered.len(), told.len(), "each answer is a chat of its own");
         }
-        assert_eq!(books.balance, GRANT - COST * i64::try_from(stored.len()).unwrap());
+        let charged = COST * i64::try_from(stored.len()).unwrap();
+        assert_eq!(books.balance, GRANT - charged);
+        if let Some((_, id)) = &scene.api_key {
+            assert_eq!(books.api_keys[id], charged, "what was charged is what was spent");
+        }
     }
 
     async fn check_adjustments(&self, flow: Flow, scene: &Scene, answers: &[Option<Reply>]) {
@@ -705,7 +769,9 @@ impl Lane {
             Flow::Password => {
                 assert_eq!((books.sessions, books.token_version), (0, 1), "changed once");
                 assert_eq!(books.auth_key, None);
+                assert!(books.api_keys.is_empty());
                 self.check_key_is_gone(scene).await;
+                self.check_api_key_is_gone(scene).await;
                 look(&user.access).await.expect_error(401, "token_not_valid");
                 let old = log_in("/api/v1/users/login", PASSWORD).await;
                 old.expect_error(401, "invalid_credentials");
@@ -714,6 +780,7 @@ impl Lane {
             Flow::Delete => {
                 assert_eq!(books.items, 0, "something is left of a deleted account");
                 self.check_key_is_gone(scene).await;
+                self.check_api_key_is_gone(scene).await;
                 look(&user.access).await.expect_error(401, "token_not_valid");
                 let again = Request::post("/api/register", &credentials(&user.username, PASSWORD));
                 let again = self.ask(again).await.expect_status(201);
@@ -725,17 +792,49 @@ impl Lane {
                 assert_eq!(self.audited(user).await, 1);
                 look(&user.access).await.expect_error(401, "user_inactive");
             }
+            Flow::MakeApiKey => {
+                for reply in &successes {
+                    let key = reply.body["api_key"]["key"].as_str().unwrap();
+                    look(key).await.expect_status(200);
+                }
+                // Whoever got no answer may have a key that nobody has the text of.
+                let made = books.api_keys.len();
+                let most = successes.len() + unknown(answers);
+                assert!((successes.len()..=most).contains(&made), "{made} keys");
+                for id in books.api_keys.keys() {
+                    assert!(
+                        self.item(id, "APIKEY").await.is_some(),
+                        "nothing leads from the key to its owner"
+                    );
+                }
+            }
+            Flow::RevokeApiKey => {
+                assert!(books.api_keys.is_empty());
+                self.check_api_key_is_gone(scene).await;
+            }
             _ => unreachable!("{flow:?} is checked elsewhere"),
         }
     }
 
-    async fn check_key_is_gone(&self, scene: &Scene) {
-        let (key, hash) = scene.auth_key.as_ref().unwrap();
+    /// What leads from a key to its owner, if there is anything.
+    async fn item(&self, key: &str, sk: &str) -> Option<HashMap<String, AttributeValue>> {
         let system = &self.system;
         let get = system.client.get_item().table_name(&system.table);
-        let get = get.key("pk", AttributeValue::S(format!("TOKEN#{hash}")));
-        let get = get.key("sk", AttributeValue::S("TOKEN".into()));
-        assert_eq!(get.send().await.unwrap().item, None, "the key's item is left");
+        let get = get.key("pk", AttributeValue::S(format!("TOKEN#{key}")));
+        let get = get.key("sk", AttributeValue::S(sk.into())).consistent_read(true);
+        get.send().await.unwrap().item
+    }
+
+    async fn check_api_key_is_gone(&self, scene: &Scene) {
+        let (key, id) = scene.api_key.as_ref().unwrap();
+        assert_eq!(self.item(id, "APIKEY").await, None, "the API key's item is left");
+        let look = Request::get("/api/v1/users/me").bearer(key);
+        self.ask(look).await.expect_error(401, "token_not_valid");
+    }
+
+    async fn check_key_is_gone(&self, scene: &Scene) {
+        let (key, hash) = scene.auth_key.as_ref().unwrap();
+        assert_eq!(self.item(hash, "TOKEN").await, None, "the key's item is left");
         let look = Request::get("/api/v1/users/me").auth_key(key);
         self.ask(look).await.expect_error(401, "token_not_valid");
     }

@@ -18,6 +18,7 @@ mod support;
 
 mod admin;
 mod agreement;
+mod api_keys;
 mod bad_input;
 mod charging;
 mod chats;

@@ -37,7 +37,7 @@ const fn bar(
     }
 }
 
-const BARS: [Bar; 40] = [
+const BARS: [Bar; 46] = [
     bar("users-register", "/api/v1/users", "sign-up", 1, 1, 2.0),
     // Account and key are stored together or not at all, which a transaction costs.
     bar("users-register", "/api/register", "classic sign-up", 1, 1, 5.0),
@@ -54,11 +54,19 @@ const BARS: [Bar; 40] = [
     bar("users-list", "/api/v1/users/all", "first page", 1, 2, 0.0),
     bar("users-balance", "/api/v1/users/token-balance", "balance", 1, 1, 0.0),
     bar("users-balance", "/api/token-balance", "with a token key", 1, 1, 0.0),
+    bar("users-balance", "/api/token-balance", "with an API key", 1, 1, 0.0),
     bar("users-profile", "/api/v1/users/me", "profile", 1, 1, 0.0),
     bar("users-password", "/api/v1/users/password", "new password", 2, 4, 4.0),
     bar("users-delete", "/api/v1/users/me", "no chats", 4, 6, 7.0),
+    // The account and the key, which in a transaction count twice.
+    bar("api-keys-create", "/api/v1/api-keys", "new key", 1, 1, 4.0),
+    bar("api-keys-list", "/api/v1/api-keys", "no keys", 1, 1, 0.0),
+    // The account names the keys.
+    bar("api-keys-list", "/api/v1/api-keys", "one key", 2, 2, 0.0),
+    bar("api-keys-revoke", "/api/v1/api-keys/{id}", "revocation", 1, 1, 4.0),
     bar("chats-send", "/api/v1/chats", "chat", 2, 2, 5.0),
     bar("chats-send", "/api/chat", "with a token key", 2, 2, 5.0),
+    bar("chats-send", "/api/chat", "with an API key", 2, 2, 5.0),
     // The key is looked up while the hold is placed, and remembered with the settlement.
     bar("chats-send", "/api/v1/chats", "idempotent", 2, 3, 7.0),
     bar("chats-send", "/api/v1/chats", "replayed", 3, 4, 2.0),
@@ -123,7 +131,7 @@ const BARS: [Bar; 40] = [
 ];
 
 /// Sends the request of a row. What it needs first is not counted.
-async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
+async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str, api_key: &str) {
     let credentials = |name: &str, password: &str| json!({"username": name, "password": password});
     let number = system.unique_number();
     let path = bar.path.replace("{username}", "bob");
@@ -147,6 +155,22 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
         ("users-delete", _) => {
             caller = system.account(&format!("fresh-{number}")).await;
             Request::with_body("DELETE", &path, &json!({"password": caller.password}))
+        }
+        ("api-keys-create" | "api-keys-list", what) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            match what {
+                "new key" => Request::post(&path, &json!({"name": "a key", "cap": 1_000, "models": ["echo"]})),
+                "one key" => {
+                    system.api_key(&caller, &json!({})).await;
+                    Request::get(&path)
+                }
+                _ => Request::get(&path),
+            }
+        }
+        ("api-keys-revoke", _) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            let (_, id) = system.api_key(&caller, &json!({})).await;
+            Request::new("DELETE", &path.replace("{id}", &id))
         }
         ("chats-send" | "chats-stream", what) => {
             let request = Request::post(&path, &json!({"message": "hello"}));
@@ -199,6 +223,7 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
     };
     let request = match bar.what {
         "with a token key" => request.auth_key(key),
+        "with an API key" => request.bearer(api_key),
         _ => request.bearer(&caller.access),
     };
     system.take_recorded();
@@ -227,6 +252,7 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
             .expect_status(200);
         keys.push(login.text_of("token"));
     }
+    let (api_key, _) = system.api_key(&ada, &json!({"cap": 1_000})).await;
     for _ in 0..3 {
         system.chat(&ada, "hello").await.expect_status(200);
     }
@@ -238,8 +264,8 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
     );
     for bar in &BARS {
         // Once to start the process, which loads keys and publishes its own; then warm.
-        perform(&system, bar, &ada, &keys[1]).await;
-        perform(&system, bar, &ada, &keys[1]).await;
+        perform(&system, bar, &ada, &keys[1], &api_key).await;
+        perform(&system, bar, &ada, &keys[1], &api_key).await;
         let recorded = system.take_recorded();
         let units = |writes: bool| {
             recorded
@@ -531,6 +557,29 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     keep(&mut done, "models-list");
     system.send(log_out("rubbish").auth_key(&key)).await.expect_status(400);
     keep(&mut done, "users-logout");
+    // The same for API keys, which are looked for where those of the Token scheme are.
+    let mut made = Vec::new();
+    for name in ["first", "second"] {
+        let make = Request::post("/api/v1/api-keys", &json!({"name": name})).auth_key(&key);
+        let reply = system.send(make).await.expect_status(201);
+        let of = |member: &str| reply.body["api_key"][member].as_str().unwrap().to_owned();
+        made.push((of("key"), of("id")));
+    }
+    let (api_key, id) = &made[0];
+    let make = Request::post("/api/v1/api-keys", &json!({"name": "third"})).bearer(api_key);
+    system.send(make).await.expect_status(403);
+    keep(&mut done, "api-keys-create");
+    for request in [
+        Request::get("/api/v1/api-keys").auth_key(&key),
+        Request::get("/api/v1/api-keys").bearer(api_key),
+    ] {
+        system.send(request).await.expect_status(200);
+    }
+    keep(&mut done, "api-keys-list");
+    let revoke = || Request::new("DELETE", &format!("/api/v1/api-keys/{id}"));
+    system.send(revoke().bearer(api_key)).await.expect_status(403);
+    system.send(revoke().auth_key(&key)).await.expect_status(204);
+    keep(&mut done, "api-keys-revoke");
 
     let root = system.account("root").await;
     system.set_text(&root, "role", "admin").await;

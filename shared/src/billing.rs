@@ -30,8 +30,8 @@ impl Billing {
     /// Takes the most that an answer can cost off the caller's balance and holds it. All calls under one idempotency key share one hold.
     ///
     /// # Errors
-    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], [`Error::Paced`]; [`Error::IdempotencyInProgress`] or
-    /// [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
+    /// [`Error::InsufficientTokens`], [`Error::ApiKeyCapReached`], [`Error::TooManyInFlight`], [`Error::Paced`];
+    /// [`Error::IdempotencyInProgress`] or [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
     /// held then.
     pub async fn hold(
         &self,
@@ -54,6 +54,7 @@ impl Billing {
             lease_until: now.plus(self.config.hold_lease),
             fingerprint: shared.cloned(),
             void: false,
+            api_key: caller.api_key().map(|issued| issued.id.clone()),
         };
         let terms = Terms {
             max_open: self.config.max_open_holds,

@@ -142,7 +142,9 @@ impl Catalogue {
     /// As [`Store::read_user`].
     pub async fn of(&self, caller: &Caller) -> Result<Models, Error> {
         self.store.read_user(caller).await?;
-        Ok(Models(self.model.served().into_iter().cloned().collect()))
+        let served = self.model.served().into_iter();
+        let allowed = served.filter(|model| caller.may_use(model).is_ok());
+        Ok(Models(allowed.cloned().collect()))
     }
 }
 
@@ -162,6 +164,8 @@ struct Asked<'a> {
     once: Option<Once>,
     prompt: Prompt,
     model: &'a ModelName,
+    /// Who answers if that model says nothing.
+    fallback: Option<&'a ModelName>,
     /// The most that it can cost.
     bound: Amount,
 }
@@ -192,7 +196,7 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let asked = self.prepare(question)?;
+        let asked = self.prepare(caller, question)?;
         let once = match (&asked.once, &asked.question.repeats) {
             (Some(once), Repeats::Key(_)) => once,
             (Some(once), Repeats::Count(1..)) => {
@@ -221,8 +225,16 @@ impl Chats {
             // The account may be empty by now, or too busy for another message: what was paid for is told all the same. Whether the
             // caller may hear it is checked once more.
             (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
-            (Err(error @ (Error::InsufficientTokens | Error::TooManyInFlight | Error::Paced(_))), Ok(None)) => {
-                // The first call may have been settled after the look and before the hold, with the last of the balance.
+            (
+                Err(
+                    error @ (Error::InsufficientTokens
+                    | Error::ApiKeyCapReached
+                    | Error::TooManyInFlight
+                    | Error::Paced(_)),
+                ),
+                Ok(None),
+            ) => {
+                // The first call may have been settled after the look and before the hold, with the last of the balance or the cap.
                 match self.billing.answered(&caller.user, once, now).await? {
                     Some(before) => self.replay(caller, before).await,
                     None => Err(error),
@@ -232,6 +244,7 @@ impl Chats {
             (Err(error), Err(mismatch)) => Err(match error {
                 // Only who may call at all hears of the key.
                 Error::InsufficientTokens
+                | Error::ApiKeyCapReached
                 | Error::TooManyInFlight
                 | Error::Paced(_)
                 | Error::IdempotencyInProgress
@@ -282,11 +295,14 @@ impl Chats {
         }
     }
 
-    fn prepare(&self, mut question: Question) -> Result<Asked<'_>, Error> {
+    fn prepare(&self, caller: &Caller, mut question: Question) -> Result<Asked<'_>, Error> {
         if !question.long {
             question.message.check_length(self.messages.max_chars)?;
         }
         let model = self.model.choose(question.model.as_ref())?;
+        caller.may_use(model)?;
+        let fallback = self.model.fallback_of(model);
+        let fallback = fallback.filter(|other| caller.may_use(other).is_ok());
         let longest = self.model.max_output_tokens();
         if question.max_output_tokens.is_some_and(|wanted| wanted > longest) {
             let reason = format!("`max_tokens` is too large: an answer has at most {longest} tokens here");
@@ -315,12 +331,14 @@ impl Chats {
             max_output_tokens: question.max_output_tokens.unwrap_or(longest),
             sampling: std::mem::take(&mut question.sampling),
         };
-        let bound = self.messages.pricing.bound(&prompt, self.model.candidates(model));
+        let candidates = std::iter::once(model).chain(fallback);
+        let bound = self.messages.pricing.bound(&prompt, candidates);
         Ok(Asked {
             question,
             once,
             prompt,
             model,
+            fallback,
             bound,
         })
     }
@@ -338,7 +356,10 @@ impl Chats {
             Listener::Nobody => &mut nobody,
             Listener::Somebody(heard) => heard,
         };
-        let answer = self.model.answer(asked.model, &asked.prompt, heard).await;
+        let answer = self
+            .model
+            .answer(asked.model, asked.fallback, &asked.prompt, heard)
+            .await;
         // Who has heard nothing yet has no use for half an answer, and does not pay for it.
         let answer = answer.and_then(|answer| match answer {
             Answer {

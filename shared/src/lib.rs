@@ -1,12 +1,13 @@
 //! What the functions of the AI Chat System share.
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
-//! [`billing`], [`chats`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
+//! [`api_keys`], [`billing`], [`chats`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
 //! `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment variables only in [`config`].
 
 pub mod accounts;
 pub mod admin;
 pub mod api;
+pub mod api_keys;
 pub mod auth;
 pub mod billing;
 pub mod chats;

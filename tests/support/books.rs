@@ -1,6 +1,6 @@
 //! What the table says about one user, read from the outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -23,6 +23,8 @@ pub struct Books {
     pub token_version: i64,
     pub active: bool,
     pub auth_key: Option<String>,
+    /// The live API keys, and what was spent with each.
+    pub api_keys: BTreeMap<String, i64>,
     /// How many items there are.
     pub items: usize,
 }
@@ -63,6 +65,9 @@ impl Books {
                 books.token_version = number(&item["token_version"]);
                 books.active = *item["active"].as_bool().unwrap();
                 books.auth_key = item.get("auth_key").map(|key| key.as_s().unwrap().clone());
+                let api_keys = item["api_keys"].as_m().unwrap().iter();
+                let spent = |used: &AttributeValue| number(&used.as_m().unwrap()["s"]);
+                books.api_keys = api_keys.map(|(id, used)| (id.clone(), spent(used))).collect();
             }
         }
         books

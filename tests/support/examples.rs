@@ -21,6 +21,8 @@ pub struct About<'a> {
     pub target: &'a str,
     /// A chat of the caller.
     pub chat: &'a str,
+    /// The name of an API key of the caller.
+    pub api_key: &'a str,
 }
 
 impl<'a> About<'a> {
@@ -30,6 +32,7 @@ impl<'a> About<'a> {
             caller,
             target: &caller.username,
             chat: "01JGXQ0000000000000000000A",
+            api_key: "AAAAAAAAAAAAAAAA",
         }
     }
 }
@@ -60,9 +63,14 @@ impl Example {
 /// A request for every route of the endpoint table.
 pub fn examples(about: &About<'_>) -> Vec<Example> {
     let of = |entry: &'static Entry| {
+        let id = if entry.name.starts_with("api-keys-") {
+            about.api_key
+        } else {
+            about.chat
+        };
         let example = move |path: &&str| Example {
             entry,
-            path: path.replace("{id}", about.chat).replace("{username}", about.target),
+            path: path.replace("{id}", id).replace("{username}", about.target),
             body: body(entry, about),
         };
         entry.paths.iter().map(example)
@@ -85,6 +93,7 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "token-refresh" | "users-logout" => json!({"refresh": caller.refresh}),
         "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
         "users-delete" => json!({"password": caller.password}),
+        "api-keys-create" => json!({"name": "a key"}),
         "chats-send" | "chats-stream" => json!({"message": "hello"}),
         "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),

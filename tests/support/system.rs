@@ -352,7 +352,7 @@ impl System {
         match answer? {
             Answer::Response(response) => {
                 let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
-                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response"]);
+                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response", "key"]);
                 Some(reply)
             }
             Answer::Stream(prelude, pieces) => {
@@ -586,6 +586,16 @@ impl System {
             access: reply.text_of("access"),
             refresh: reply.text_of("refresh"),
         }
+    }
+
+    /// Makes an API key with these limits; tells the key and its name.
+    pub async fn api_key(&self, account: &Account, limits: &Value) -> (String, String) {
+        let mut body = limits.clone();
+        body["name"] = json!("a key");
+        let made = Request::post("/api/v1/api-keys", &body).bearer(&account.access);
+        let made = self.send(made).await.expect_status(201);
+        let of = |member: &str| made.body["api_key"][member].as_str().unwrap().to_owned();
+        (of("key"), of("id"))
     }
 
     /// Sends a chat message.
@@ -865,6 +875,13 @@ impl System {
         self.set(account, attribute, AttributeValue::S(text.into())).await;
     }
 
+    /// Removes an attribute of a user.
+    pub async fn remove(&self, account: &Account, attribute: &str) {
+        let update = self.user_update(account).update_expression("REMOVE #attribute");
+        let update = update.expression_attribute_names("#attribute", attribute);
+        update.send().await.unwrap();
+    }
+
     /// Makes a session's last refresh look older.
     pub async fn age_session(&self, account: &Account, session: &str, milliseconds: u64) {
         let update = self
@@ -880,19 +897,35 @@ impl System {
 
     /// Leaves a hold as a function does that dies right after placing it; its lease ends `lease_milliseconds` from now.
     pub async fn leave_dead_hold(&self, account: &Account, cost: u64, lease_milliseconds: i64) {
+        self.leave_dead_hold_of(account, None, cost, lease_milliseconds).await;
+    }
+
+    /// As [`System::leave_dead_hold`], of a function that was called with the API key of this name.
+    pub async fn leave_dead_hold_of(
+        &self,
+        account: &Account,
+        api_key: Option<&str>,
+        cost: u64,
+        lease_milliseconds: i64,
+    ) {
         let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
         let number = |number: i64| AttributeValue::N(number.to_string());
         let cost = i64::try_from(cost).unwrap();
-        let hold = HashMap::from([
+        let mut hold = HashMap::from([
             ("c".into(), number(cost)),
             ("a".into(), AttributeValue::S(format!("attempt{}", next_number()))),
             ("p".into(), number(now - 60_000)),
             ("l".into(), number(now + lease_milliseconds)),
         ]);
-        let update = self
-            .user_update(account)
-            .update_expression("SET balance = balance - :cost, holds.#hold = :hold");
+        let mut update = self.user_update(account);
+        let mut expression = "SET balance = balance - :cost, holds.#hold = :hold".to_owned();
+        if let Some(api_key) = api_key {
+            hold.insert("k".into(), AttributeValue::S(api_key.into()));
+            expression.push_str(", api_keys.#api_key.s = api_keys.#api_key.s + :cost");
+            update = update.expression_attribute_names("#api_key", api_key);
+        }
         let update = update
+            .update_expression(expression)
             .condition_expression("balance >= :cost")
             .expression_attribute_values(":cost", number(cost));
         let update = update.expression_attribute_names("#hold", format!("dead{}", next_number()));

@@ -5,6 +5,7 @@
 //! binaries, the watch router, `template.yaml`, the events and the tests.
 
 mod admin;
+mod api_keys;
 mod chats;
 mod completions;
 mod keys;
@@ -17,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::{AdminCaller, Caller, IdempotencyKey, Network, StaffCaller, Timestamp},
+    domain::{AdminCaller, Caller, IdempotencyKey, Network, OwnerCaller, StaffCaller, Timestamp},
     error::Error,
 };
 
@@ -27,6 +28,10 @@ pub use admin::{
     ADJUST as ADMIN_ADJUST, AUDIT as ADMIN_AUDIT, AdjustRequest, AuditPageRequest, CHATS as ADMIN_CHATS,
     LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
     UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
+};
+pub use api_keys::{
+    ApiKeyList, CREATE as API_KEYS_CREATE, CreateApiKeyRequest, LIST as API_KEYS_LIST, REVOKE as API_KEYS_REVOKE,
+    RevokeApiKeyRequest,
 };
 pub use chats::{
     ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, STREAM as CHATS_STREAM,
@@ -57,6 +62,8 @@ pub enum AccessKind {
     Public,
     /// Whoever has a valid access token or key.
     SignedIn,
+    /// The same, but not with an API key.
+    Owner,
     /// Who also is staff or an admin.
     Staff,
     /// Who also is an admin.
@@ -77,6 +84,14 @@ pub struct SignedIn;
 impl Access for SignedIn {
     type Caller = Caller;
     const KIND: AccessKind = AccessKind::SignedIn;
+}
+
+/// Whoever has a valid access token or key may call, but not a program with an API key.
+#[derive(Debug)]
+pub struct Owner;
+impl Access for Owner {
+    type Caller = OwnerCaller;
+    const KIND: AccessKind = AccessKind::Owner;
 }
 
 /// Staff and admins may call.
@@ -122,7 +137,7 @@ impl Family {
 /// How a caller authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// `Authorization: Bearer <access token>`.
+    /// `Authorization: Bearer <access token or API key>`.
     Bearer,
     /// `Authorization: Token <key>`, as clients of Django REST framework do.
     Token,
@@ -438,6 +453,9 @@ pub const TABLE: &[Entry] = &[
     USERS_PROFILE.entry(),
     USERS_PASSWORD.entry(),
     USERS_DELETE.entry(),
+    API_KEYS_CREATE.entry(),
+    API_KEYS_LIST.entry(),
+    API_KEYS_REVOKE.entry(),
     CHATS_SEND.entry(),
     CHATS_STREAM.entry(),
     CHATS_LIST.entry(),

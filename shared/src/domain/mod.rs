@@ -4,6 +4,7 @@
 //! ("parse, don't validate"); below it no bare `String` is a username and no bare integer is a balance.
 
 mod amount;
+mod api_key;
 mod audit;
 mod auth_key;
 mod caller;
@@ -25,10 +26,11 @@ mod user;
 mod username;
 
 pub use amount::Amount;
+pub use api_key::{ApiKey, ApiKeyId, ApiKeyName, ApiKeyUse, IssuedApiKey, MAX_API_KEYS, ModelList};
 pub use audit::{Action, AuditEntry, Change, Person};
 pub use auth_key::{AuthKey, AuthKeyHash};
 pub(crate) use caller::Proof;
-pub use caller::{AdminCaller, Caller, Generation, RefreshGrant, StaffCaller, TokenVersion};
+pub use caller::{AdminCaller, Caller, Generation, OwnerCaller, RefreshGrant, StaffCaller, TokenVersion};
 pub use chat::{Chat, Finish};
 pub use cursor::{Cursor, Listing, PageSize};
 pub use email::Email;

@@ -248,8 +248,9 @@ fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
         Error::NotAuthenticated
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
-        | Error::AuthKeyNotValid => "invalid_api_key",
-        Error::InsufficientTokens => "insufficient_quota",
+        | Error::AuthKeyNotValid
+        | Error::ApiKeyNotValid => "invalid_api_key",
+        Error::InsufficientTokens | Error::ApiKeyCapReached => "insufficient_quota",
         Error::Paced(_) | Error::TooManyInFlight => "rate_limit_exceeded",
         Error::ContentFiltered => "content_filter",
         Error::Invalid(_) | Error::Malformed(_) => "invalid_value",
@@ -266,7 +267,7 @@ fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
     let param = match error {
         Error::Invalid(invalid) => Some(invalid.member),
         Error::Unsupported(member, _) => Some(member.as_str()),
-        Error::ModelNotFound => Some("model"),
+        Error::ModelNotFound | Error::ModelNotAllowed => Some("model"),
         _ => None,
     };
     let error = json!({"message": error.text(), "type": kind, "param": param, "code": code});
@@ -291,15 +292,20 @@ const fn status(error: &Error) -> u16 {
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
         | Error::AuthKeyNotValid
+        | Error::ApiKeyNotValid
         | Error::RefreshTokenNotValid
         | Error::UserInactive
         | Error::KeyOwnerInactive
         | Error::InvalidCredentials => 401,
-        Error::InsufficientTokens => 402,
-        Error::PermissionDenied => 403,
-        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
+        Error::InsufficientTokens | Error::ApiKeyCapReached => 402,
+        Error::PermissionDenied | Error::ModelNotAllowed => 403,
+        Error::NoSuchPath
+        | Error::ChatNotFound
+        | Error::UserNotFound
+        | Error::ApiKeyNotFound
+        | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
-        Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
+        Error::OwnRights | Error::AdminAccount | Error::TooManyApiKeys | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge(_) => 413,
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch | Error::ContentFiltered => 422,

@@ -188,9 +188,9 @@ impl Store {
     }
 
     /// Reads several items at once, each as it is after every write that was acknowledged before. What is not there is left out.
-    pub(super) async fn get_all<const N: usize>(&self, keys: [Item; N]) -> Result<Vec<Item>, Error> {
+    pub(super) async fn get_all(&self, keys: impl Into<Vec<Item>>) -> Result<Vec<Item>, Error> {
         let wanted = KeysAndAttributes::builder()
-            .set_keys(Some(keys.to_vec()))
+            .set_keys(Some(keys.into()))
             .consistent_read(true)
             .build()
             .map_err(Error::internal)?;

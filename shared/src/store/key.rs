@@ -7,6 +7,7 @@
 //! | ledger entry | `USER#<username key>` | `LEDGER#<ulid>` |
 //! | idempotency | `USER#<username key>` | `IDEM#<hash of the key>` |
 //! | auth key | `TOKEN#<hash of the key>` | `TOKEN` |
+//! | API key | `TOKEN#<its name, the beginning of its hash>` | `APIKEY` |
 //! | audit entry | `AUDIT` | `AUDIT#<ulid>` |
 //! | pace of a network | `PACE#<what>#<network>` | `PACE` |
 //! | failed logins | `PACE#NAME#<hash of the name>#<network>` | `PACE` |
@@ -22,7 +23,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, Network, UserKey};
+use crate::domain::{ApiKeyId, AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, Network, UserKey};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -86,6 +87,10 @@ pub(super) fn idempotency(user: &UserKey, key: &IdempotencyKey) -> Item {
 
 pub(super) fn auth_key(hash: &AuthKeyHash) -> Item {
     item(AttributeValue::S(format!("TOKEN#{}", hash.as_str())), "TOKEN".into())
+}
+
+pub(super) fn api_key(id: &ApiKeyId) -> Item {
+    item(AttributeValue::S(format!("TOKEN#{}", id.as_str())), "APIKEY".into())
 }
 
 pub(super) fn audit_partition() -> AttributeValue {
