@@ -49,6 +49,8 @@ pub enum Error {
     MethodNotAllowed(Vec<Method>),
     /// No such chat among the caller's own.
     ChatNotFound,
+    /// No such conversation among the caller's own.
+    ConversationNotFound,
     /// No such user.
     UserNotFound,
     /// Admins cannot take their own rights away, so that there always is one.
@@ -57,6 +59,8 @@ pub enum Error {
     AdminAccount,
     /// The account is closed for good, and some of its items are still to be removed.
     DeletionContinues,
+    /// The conversation is deleted for good, and some of its chats are still to be removed.
+    ConversationDeletionContinues,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
     /// The first request with this idempotency key is still being answered.
@@ -124,10 +128,11 @@ impl Error {
             Self::NoSuchPath => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ChatNotFound => "chat_not_found",
+            Self::ConversationNotFound => "conversation_not_found",
             Self::UserNotFound => "user_not_found",
             Self::OwnRights => "own_rights",
             Self::AdminAccount => "admin_account",
-            Self::DeletionContinues => "deletion_continues",
+            Self::DeletionContinues | Self::ConversationDeletionContinues => "deletion_continues",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::Paced(_) => "too_many_requests",
@@ -169,6 +174,7 @@ impl Error {
             Self::NoSuchPath => "Not found",
             Self::MethodNotAllowed(_) => "Method not allowed",
             Self::ChatNotFound => "Chat not found",
+            Self::ConversationNotFound => "Conversation not found",
             Self::UserNotFound => "User not found",
             Self::OwnRights => "You cannot deactivate yourself or change your own role; another admin can",
             Self::AdminAccount => {
@@ -176,6 +182,9 @@ impl Error {
             }
             Self::DeletionContinues => {
                 "The account is closed; what is left of it goes when the request is sent again, or within a day by itself"
+            }
+            Self::ConversationDeletionContinues => {
+                "The conversation is deleted; what is left of it goes when the request is sent again, or within a day by itself"
             }
             Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
             Self::IdempotencyInProgress => "The request with this Idempotency-Key is still being answered",
@@ -206,6 +215,7 @@ impl Error {
             | Self::IdempotencyInProgress
             | Self::HoldLost
             | Self::DeletionContinues
+            | Self::ConversationDeletionContinues
             | Self::Busy(_) => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -297,7 +297,11 @@ const fn status(error: &Error) -> u16 {
         | Error::InvalidCredentials => 401,
         Error::InsufficientTokens => 402,
         Error::PermissionDenied => 403,
-        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
+        Error::NoSuchPath
+        | Error::ChatNotFound
+        | Error::ConversationNotFound
+        | Error::UserNotFound
+        | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
         Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge(_) => 413,
@@ -306,9 +310,12 @@ const fn status(error: &Error) -> u16 {
         Error::TooManyInFlight | Error::Paced(_) => 429,
         Error::Internal(_) | Error::Drift(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::ModelBusy(_) | Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => {
-            503
-        }
+        Error::ModelBusy(_)
+        | Error::HoldLost
+        | Error::OutcomeUnknown
+        | Error::DeletionContinues
+        | Error::ConversationDeletionContinues
+        | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,
     }
 }

@@ -13,7 +13,7 @@ use super::{
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Amount, AttemptId, Caller, Chat, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, Conversation, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
     error::Error,
 };
 
@@ -62,6 +62,8 @@ pub enum Settled {
     AnsweredBefore(Answered),
     /// The hold was gone: given back, and nothing is charged.
     HoldLost,
+    /// The conversation that it was said in is deleted; the hold is still there.
+    ConversationGone,
     /// It could not be carried out, or nobody can say whether it was.
     Unknown(Error),
 }
@@ -215,13 +217,19 @@ impl Store {
         Ok(update.update_expression(set).condition_expression(condition))
     }
 
-    /// Stores the chat, turns its hold into the charge, gives back what was held too much and remembers under which idempotency key, all
-    /// or nothing. A chat never costs more than was held for it.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Settled {
+    /// Stores the chat and the conversation that is `begun` with it, turns its hold into the charge, gives back what was held too much and
+    /// remembers under which idempotency key, all or nothing. A chat never costs more than was held for it.
+    pub async fn settle(
+        &self,
+        placed: &PlacedHold,
+        chat: &Chat,
+        begun: Option<&Conversation>,
+        once: Option<&Once>,
+    ) -> Settled {
         if chat.cost > placed.hold.cost {
             return Settled::Unknown(Error::internal("a chat costs more than was held for it"));
         }
-        let writes = match self.settlement(placed, chat, once) {
+        let writes = match self.settlement(placed, chat, begun, once) {
             Ok(writes) => writes,
             Err(error) => return Settled::Unknown(error),
         };
@@ -234,13 +242,16 @@ impl Store {
                 if let Some(Err(Some(_chat))) = conditions.get(1) {
                     return Settled::Yes;
                 }
-                let remembered = conditions.pop().filter(|_| conditions.len() > 1);
-                match (remembered, once) {
-                    (Some(Err(stored)), Some(once)) => match answered_in(stored, once, chat.created_at) {
+                let remembered = once.and_then(|once| Some((once, conditions.pop()?.err()?)));
+                if let Some((once, stored)) = remembered {
+                    return match answered_in(stored, once, chat.created_at) {
                         Ok(Some(answered)) => Settled::AnsweredBefore(answered),
                         Ok(None) => Settled::HoldLost,
                         Err(error) => Settled::Unknown(error),
-                    },
+                    };
+                }
+                match (conditions.first(), conditions.get(3)) {
+                    (Some(Ok(())), Some(Err(_))) => Settled::ConversationGone,
                     _ => Settled::HoldLost,
                 }
             }
@@ -251,6 +262,7 @@ impl Store {
         &self,
         placed: &PlacedHold,
         chat: &Chat,
+        begun: Option<&Conversation>,
         once: Option<&Once>,
     ) -> Result<Vec<TransactWriteItem>, Error> {
         let user = placed.user.key();
@@ -282,6 +294,9 @@ impl Store {
             // One chat for one charge, even if the settlement is sent twice.
             self.transact_put(item, Some("attribute_not_exists(pk)"))?,
         ];
+        if let Some(conversation) = chat.conversation {
+            writes.extend(self.say(&user, conversation, chat, begun)?);
+        }
         if let Some(once) = once {
             writes.push(self.remember(&user, once, Answered::Chat(chat.id), chat.created_at)?);
         }
@@ -341,7 +356,12 @@ impl Store {
             .expression_attribute_values(":void", to_value(&void)?);
         match self.apply(update).await {
             Ok(()) => Ok(true),
-            Err(Refused::Condition(_)) => Ok(false),
+            // Sent again after a lost reply it finds itself.
+            Err(Refused::Condition(old)) => {
+                let user = old.map(from_item::<User>).transpose()?;
+                let left = user.as_ref().and_then(|user| user.holds.get(id));
+                Ok(left.is_some_and(|left| left.attempt == void.attempt))
+            }
             Err(Refused::Failed(error)) => Err(error),
         }
     }

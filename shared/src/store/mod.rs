@@ -8,6 +8,7 @@
 mod admin;
 mod auth_keys;
 mod chats;
+mod conversations;
 mod deletion;
 mod holds;
 mod idempotency;
