@@ -134,11 +134,18 @@ async fn every_endpoint_refuses_the_wrong_caller() {
                     reply.expect_error(status, code);
                     refused += 1;
                 }
-                // An admin's account cannot be deleted, the example's chat is nobody's, and a key has no session to log out from; none of
-                // it is about who calls.
+                // An admin's account cannot be deleted, the example's chat and conversation are nobody's, and a key has no session to log out
+                // from; none of it is about who calls.
                 None => assert!(
                     reply.status == example.entry.success
-                        || [("users-delete", 409), ("chats-get", 404)].contains(&(example.entry.name, reply.status)),
+                        || [
+                            ("users-delete", 409),
+                            ("chats-get", 404),
+                            ("conversations-get", 404),
+                            ("conversations-update", 404),
+                            ("conversations-delete", 404)
+                        ]
+                        .contains(&(example.entry.name, reply.status)),
                     "{place}"
                 ),
             }

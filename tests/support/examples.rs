@@ -21,6 +21,8 @@ pub struct About<'a> {
     pub target: &'a str,
     /// A chat of the caller.
     pub chat: &'a str,
+    /// A conversation of the caller.
+    pub conversation: &'a str,
 }
 
 impl<'a> About<'a> {
@@ -30,6 +32,7 @@ impl<'a> About<'a> {
             caller,
             target: &caller.username,
             chat: "01JGXQ0000000000000000000A",
+            conversation: "01JGXQ0000000000000000000C",
         }
     }
 }
@@ -60,9 +63,14 @@ impl Example {
 /// A request for every route of the endpoint table.
 pub fn examples(about: &About<'_>) -> Vec<Example> {
     let of = |entry: &'static Entry| {
+        let id = if entry.name.starts_with("conversations-") {
+            about.conversation
+        } else {
+            about.chat
+        };
         let example = move |path: &&str| Example {
             entry,
-            path: path.replace("{id}", about.chat).replace("{username}", about.target),
+            path: path.replace("{id}", id).replace("{username}", about.target),
             body: body(entry, about),
         };
         entry.paths.iter().map(example)
@@ -87,6 +95,7 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "users-delete" => json!({"password": caller.password}),
         "chats-send" | "chats-stream" => json!({"message": "hello"}),
         "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
+        "conversations-update" => json!({"title": "Ledgers"}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),
         "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
         name => {
