@@ -84,12 +84,13 @@ impl Billing {
         }
     }
 
-    /// Makes the hold the charge for `chat` and stores the chat and the conversation that is `begun` with it, all or nothing. If a call under the same idempotency key was settled before,
-    /// the hold goes back, and this is the chat that was stored then.
+    /// Makes the hold the charge for `chat` and stores the chat and the conversation that is `begun` with it, all or nothing. If a call under
+    /// the same idempotency key was settled before, the hold goes back, and this is the chat that was stored then.
     ///
     /// # Errors
-    /// [`Error::HoldLost`], [`Error::ConversationNotFound`] or [`Error::Busy`]: nothing was charged. [`Error::OutcomeUnknown`]: nobody can say; what is not in the history
-    /// was not charged, and comes back when the lease runs out.
+    /// [`Error::HoldLost`], [`Error::Busy`] or, if its conversation was deleted meanwhile, [`Error::ConversationNotFound`]: nothing was
+    /// charged. [`Error::OutcomeUnknown`]: nobody can say; what is neither in the history nor deleted was not charged, and comes back when
+    /// the lease runs out.
     pub async fn settle(
         &self,
         placed: &PlacedHold,
