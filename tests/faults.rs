@@ -57,6 +57,13 @@ enum Flow {
     /// More is held than it costs.
     ChatWithApiKey,
     ChatWithApiKeyOfFailingModel,
+    ChatBeginning,
+    KeyedChatBeginning,
+    ChatContinuing,
+    KeyedChatContinuing,
+    RenameConversation,
+    /// Of more chats than one transaction removes.
+    DeleteConversation,
     BalanceWithDeadHold,
     Adjust,
     KeyedAdjust,
@@ -88,6 +95,12 @@ impl Flow {
             Self::ChatInterrupted,
             Self::ChatWithApiKey,
             Self::ChatWithApiKeyOfFailingModel,
+            Self::ChatBeginning,
+            Self::KeyedChatBeginning,
+            Self::ChatContinuing,
+            Self::KeyedChatContinuing,
+            Self::RenameConversation,
+            Self::DeleteConversation,
             Self::BalanceWithDeadHold,
             Self::Adjust,
             Self::KeyedAdjust,
@@ -124,6 +137,12 @@ impl Flow {
             Self::ChatInterrupted => "chat, killed meanwhile",
             Self::ChatWithApiKey => "chat with an API key",
             Self::ChatWithApiKeyOfFailingModel => "failing chat with an API key",
+            Self::ChatBeginning => "begin a conversation",
+            Self::KeyedChatBeginning => "begin one under a key",
+            Self::ChatContinuing => "talk in a conversation",
+            Self::KeyedChatContinuing => "talk in one under a key",
+            Self::RenameConversation => "rename a conversation",
+            Self::DeleteConversation => "delete a conversation",
             Self::BalanceWithDeadHold => "balance, with a dead hold",
             Self::Adjust => "adjust",
             Self::KeyedAdjust => "adjust, with a key",
@@ -157,6 +176,26 @@ impl Flow {
                 | Self::ChatInterrupted
                 | Self::ChatWithApiKey
                 | Self::ChatWithApiKeyOfFailingModel
+                | Self::ChatBeginning
+                | Self::KeyedChatBeginning
+                | Self::ChatContinuing
+                | Self::KeyedChatContinuing
+        )
+    }
+
+    /// Whether there is a conversation with one chat already.
+    fn has_conversation(self) -> bool {
+        matches!(
+            self,
+            Self::ChatContinuing | Self::KeyedChatContinuing | Self::RenameConversation | Self::DeleteConversation
+        )
+    }
+
+    /// Whether what is said is said in a conversation.
+    fn is_in_conversation(self) -> bool {
+        matches!(
+            self,
+            Self::ChatBeginning | Self::KeyedChatBeginning | Self::ChatContinuing | Self::KeyedChatContinuing
         )
     }
 
@@ -174,7 +213,10 @@ impl Flow {
     }
 
     fn has_key(self) -> bool {
-        matches!(self, Self::KeyedChat | Self::KeyedAdjust)
+        matches!(
+            self,
+            Self::KeyedChat | Self::KeyedChatBeginning | Self::KeyedChatContinuing | Self::KeyedAdjust
+        )
     }
 
     /// Where money moves, a second fault follows the first.
@@ -185,6 +227,9 @@ impl Flow {
                 | Self::KeyedChat
                 | Self::ChatBesideDeadHold
                 | Self::ChatWithApiKey
+                | Self::ChatBeginning
+                | Self::ChatContinuing
+                | Self::DeleteConversation
                 | Self::Adjust
                 | Self::KeyedAdjust
         )
@@ -218,7 +263,7 @@ impl Flow {
             Self::ChatOfSlowModel => (504, Some("model_timed_out")),
             Self::ReusedRefresh | Self::ClassicReusedRefresh => (401, Some("token_not_valid")),
             Self::Register | Self::ClassicRegister | Self::MakeApiKey => (201, None),
-            Self::Password | Self::Delete | Self::RevokeApiKey => (204, None),
+            Self::Password | Self::Delete | Self::RevokeApiKey | Self::DeleteConversation => (204, None),
             _ => (200, None),
         }
     }
@@ -229,6 +274,7 @@ impl Flow {
             Self::Register | Self::ClassicRegister => Some((400, "username_taken")),
             Self::Logout | Self::Password | Self::Delete => Some((401, "token_not_valid")),
             Self::RevokeApiKey => Some((404, "api_key_not_found")),
+            Self::DeleteConversation => Some((404, "conversation_not_found")),
             // It took everything off, and can be told so only under a key.
             Self::AdjustNeedingDeadHold => Some((400, "invalid")),
             _ => None,
@@ -240,7 +286,7 @@ impl Flow {
         match self {
             _ if self.is_chat() => &["busy", "hold_lost", "outcome_unknown"],
             _ if self.is_adjustment() => &["busy", "outcome_unknown"],
-            Self::Delete => &["busy", "deletion_continues"],
+            Self::Delete | Self::DeleteConversation => &["busy", "deletion_continues"],
             Self::Password | Self::MakeApiKey | Self::RevokeApiKey => &["busy", "outcome_unknown"],
             _ => &["busy"],
         }
@@ -321,6 +367,8 @@ struct Scene {
     auth_key: Option<(String, String)>,
     /// The API key, and its name.
     api_key: Option<(String, String)>,
+    /// The chat that was said before, and the conversation that it is in.
+    before: Option<(String, String)>,
     request: Request,
 }
 
@@ -404,6 +452,7 @@ impl Lane {
                 user,
                 auth_key: None,
                 api_key: None,
+                before: None,
                 request,
             };
         }
@@ -422,6 +471,7 @@ impl Lane {
                 user,
                 auth_key: None,
                 api_key: None,
+                before: None,
                 request: Request::post("/api/login", &body),
             };
         }
@@ -450,19 +500,45 @@ impl Lane {
         } else {
             None
         };
-        let request = self.request(flow, &user, api_key.as_ref());
+        let before = if flow.has_conversation() {
+            let body = json!({"message": "the first", "conversation_id": "new"});
+            let said = self
+                .ask(Request::post("/api/v1/chats", &body).bearer(&user.access))
+                .await;
+            let said = said.expect_status(200);
+            let [chat, conversation] =
+                ["id", "conversation_id"].map(|name| said.body["chat"][name].as_str().unwrap().to_owned());
+            if flow == Flow::DeleteConversation {
+                system.lengthen_conversation(&user.username, &conversation, 60, 2).await;
+            }
+            Some((chat, conversation))
+        } else {
+            None
+        };
+        let conversation = before.as_ref().map_or("new", |(_, conversation)| conversation);
+        let request = self.request(flow, &user, api_key.as_ref(), conversation);
         Scene {
             user,
             auth_key: Some((key, hash)),
             api_key,
+            before,
             request,
         }
     }
 
-    fn request(&self, flow: Flow, user: &Account, api_key: Option<&(String, String)>) -> Request {
+    fn request(&self, flow: Flow, user: &Account, api_key: Option<&(String, String)>, conversation: &str) -> Request {
         let refresh = json!({"refresh": user.refresh});
         let of_root = |request: Request| request.bearer(&self.root.as_ref().unwrap().access);
+        let one = format!("/api/v1/conversations/{conversation}");
         let request = match flow {
+            _ if flow.is_in_conversation() => {
+                let body = json!({"message": "hello", "conversation_id": conversation});
+                Request::post("/api/v1/chats", &body).bearer(&user.access)
+            }
+            Flow::RenameConversation => {
+                Request::with_body("PATCH", &one, &json!({"title": "Another"})).bearer(&user.access)
+            }
+            Flow::DeleteConversation => Request::new("DELETE", &one).bearer(&user.access),
             _ if flow.is_chat() => {
                 let request = Request::post("/api/v1/chats", &json!({"message": "hello"}));
                 match api_key.filter(|_| flow.is_sent_with_api_key()) {
@@ -597,7 +673,7 @@ impl Lane {
                     && flow
                         .done_before()
                         .is_some_and(|(status, code)| told == (status, Some(code)))
-                || flow == Flow::KeyedChat && told.0 == 409;
+                || flow.is_chat() && flow.has_key() && told.0 == 409;
             assert!(
                 documented,
                 "{told:?} is no documented answer of {flow:?}: {:?} {}",
@@ -641,7 +717,14 @@ impl Lane {
             .iter()
             .map(|reply| reply.body["chat"]["id"].as_str().unwrap().to_owned())
             .collect();
-        let stored: BTreeSet<_> = books.chats.iter().map(|(id, _)| id.clone()).collect();
+        let mut stored: BTreeSet<_> = books.chats.iter().map(|(id, _)| id.clone()).collect();
+        if flow.is_in_conversation() {
+            let said: BTreeSet<_> = books.said.iter().map(|(_, chat)| chat.clone()).collect();
+            assert_eq!(said, stored, "each of them is stored once more");
+            let begun = if scene.before.is_some() { 1 } else { stored.len() };
+            assert_eq!(books.conversations.len(), begun, "{books:?}");
+        }
+        let before = scene.before.iter().filter(|(chat, _)| stored.remove(chat)).count();
         assert!(told.is_subset(&stored), "{told:?} were answered, {stored:?} are stored");
         // What was called busy or lost was not charged; only what nobody knows may have been.
         let most = match flow {
@@ -657,7 +740,7 @@ impl Lane {
         } else {
             assert_eq!(answered.len(), told.len(), "each answer is a chat of its own");
         }
-        let charged = COST * i64::try_from(stored.len()).unwrap();
+        let charged = COST * i64::try_from(before + stored.len()).unwrap();
         assert_eq!(books.balance, GRANT - charged);
         if let Some((_, id)) = &scene.api_key {
             assert_eq!(books.api_keys[id], charged, "what was charged is what was spent");
@@ -687,7 +770,11 @@ impl Lane {
         let mut balance = books.grant;
         for (_, amount, after) in &books.ledger {
             balance += amount;
-            assert_eq!(balance, *after, "an entry says a balance that never was: {books:?}");
+            assert_eq!(
+                Some(balance),
+                *after,
+                "an entry says a balance that never was: {books:?}"
+            );
         }
         assert_eq!(
             self.audited(&scene.user).await,
@@ -786,6 +873,20 @@ impl Lane {
                 let again = self.ask(again).await.expect_status(201);
                 look(&again.text_of("access")).await.expect_status(200);
                 assert_eq!(system.items(&user.username).await.len(), 1);
+            }
+            Flow::RenameConversation => {
+                let (_, conversation) = scene.before.as_ref().unwrap();
+                let one = Request::get(&format!("/api/v1/conversations/{conversation}")).bearer(&user.access);
+                let one = self.ask(one).await.expect_status(200);
+                assert_eq!(one.body["conversation"]["title"], "Another");
+            }
+            Flow::DeleteConversation => {
+                let books = self.settled_books(user).await;
+                assert!(
+                    books.chats.is_empty() && books.said.is_empty() && books.conversations.is_empty(),
+                    "something is left of a deleted conversation: {books:?}"
+                );
+                assert_eq!((books.ledger.len(), books.balance), (2, GRANT - COST));
             }
             Flow::Deactivate => {
                 assert_eq!((books.active, books.sessions), (false, 0));

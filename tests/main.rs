@@ -25,6 +25,7 @@ mod chats;
 mod clients;
 mod closing;
 mod completions;
+mod conversations;
 mod edge;
 mod edge_fuzz;
 mod faults;

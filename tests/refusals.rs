@@ -170,11 +170,19 @@ async fn every_endpoint_refuses_the_wrong_caller() {
                     reply.expect_error(status, code);
                     refused += 1;
                 }
-                // An admin's account cannot be deleted, and the example's chat and API key are nobody's; none of it is about who calls.
+                // An admin's account cannot be deleted, and the example's chat, conversation and API key are nobody's; none of it is about
+                // who calls.
                 None => assert!(
                     reply.status == example.entry.success
-                        || [("users-delete", 409), ("chats-get", 404), ("api-keys-revoke", 404)]
-                            .contains(&(example.entry.name, reply.status)),
+                        || [
+                            ("users-delete", 409),
+                            ("chats-get", 404),
+                            ("api-keys-revoke", 404),
+                            ("conversations-get", 404),
+                            ("conversations-update", 404),
+                            ("conversations-delete", 404)
+                        ]
+                        .contains(&(example.entry.name, reply.status)),
                     "{place}"
                 ),
             }

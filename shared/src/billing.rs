@@ -9,7 +9,7 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{Amount, AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Scope, Timestamp, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, ChatId, Conversation, Hold, HoldId, Once, Scope, Timestamp, UserKey},
     error::Error,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
@@ -85,14 +85,21 @@ impl Billing {
         }
     }
 
-    /// Makes the hold the charge for `chat` and stores the chat, both or neither. If a call under the same idempotency key was settled before,
-    /// the hold goes back, and this is the chat that was stored then.
+    /// Makes the hold the charge for `chat` and stores the chat and the conversation that is `begun` with it, all or nothing. If a call under
+    /// the same idempotency key was settled before, the hold goes back, and this is the chat that was stored then.
     ///
     /// # Errors
-    /// [`Error::HoldLost`] or [`Error::Busy`]: nothing was charged. [`Error::OutcomeUnknown`]: nobody can say; what is not in the history
-    /// was not charged, and comes back when the lease runs out.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Result<Option<ChatId>, Error> {
-        let error = match self.store.settle(placed, chat, once).await {
+    /// [`Error::HoldLost`], [`Error::Busy`] or, if its conversation was deleted meanwhile, [`Error::ConversationNotFound`]: nothing was
+    /// charged. [`Error::OutcomeUnknown`]: nobody can say; what is neither in the history nor deleted was not charged, and comes back when
+    /// the lease runs out.
+    pub async fn settle(
+        &self,
+        placed: &PlacedHold,
+        chat: &Chat,
+        begun: Option<&Conversation>,
+        once: Option<&Once>,
+    ) -> Result<Option<ChatId>, Error> {
+        let error = match self.store.settle(placed, chat, begun, once).await {
             Settled::Yes => return Ok(None),
             Settled::AnsweredBefore(answered) => {
                 self.release(placed).await;
@@ -101,6 +108,10 @@ impl Billing {
                     // The fingerprints of chats and adjustments differ.
                     Answered::Adjustment(_) => Err(Error::IdempotencyMismatch),
                 };
+            }
+            Settled::ConversationGone => {
+                self.release(placed).await;
+                return Err(Error::ConversationNotFound);
             }
             Settled::HoldLost => Error::HoldLost,
             Settled::Unknown(error) => {
@@ -117,7 +128,7 @@ impl Billing {
             }
         };
         // The hold is gone: settled, or given back.
-        match self.store.chat_exists(&placed.user.key(), chat.id).await {
+        match self.store.was_settled(&placed.user.key(), chat).await {
             Ok(true) => Ok(None),
             Ok(false) => Err(error),
             Err(read_error) => {

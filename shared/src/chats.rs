@@ -6,8 +6,9 @@ use crate::{
     billing::Billing,
     config::{BillingConfig, ConfigError, MessageConfig, ModelConfig},
     domain::{
-        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Invalid, Listing, Message,
-        ModelName, Once, PageSize, Prompt, Repeats, Sampling, Scope, Speaker, Timestamp, Turn, User, UserId, Username,
+        Amount, Caller, Chat, ChatId, Conversation, ConversationRef, Cursor, Fingerprint, Finish, Got, IdempotencyKey,
+        Invalid, Listing, Message, ModelName, Once, PageSize, Prompt, Repeats, Sampling, Scope, Speaker, Timestamp,
+        Turn, User, UserId, Username,
     },
     error::Error,
     model::{Answer, Model},
@@ -55,6 +56,8 @@ pub struct Question {
     pub long: bool,
     /// What was said, in order, by the client's own account; the last is what to answer.
     pub turns: Vec<Turn>,
+    /// The conversation that it is asked in, if it is asked in one. What was said there before comes before `turns`.
+    pub conversation: Option<ConversationRef>,
     /// Who is to answer; the deployment's first choice if nobody is named.
     pub model: Option<ModelName>,
     /// How long the answer may be, in the model's tokens, if not as long as the deployment allows.
@@ -72,6 +75,7 @@ impl Question {
             turns: vec![Turn::new(Speaker::User, message.as_str())],
             message,
             long: false,
+            conversation: None,
             model: None,
             max_output_tokens: None,
             sampling: Sampling::default(),
@@ -93,6 +97,10 @@ impl Question {
         }
         if let Some(model) = &self.model {
             parts.extend(["model", model.as_str()]);
+        }
+        let conversation = self.conversation.map(|conversation| conversation.to_string());
+        if let Some(conversation) = &conversation {
+            parts.extend(["conversation", conversation.as_str()]);
         }
         Fingerprint::of(&parts)
     }
@@ -196,7 +204,7 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let asked = self.prepare(caller, question)?;
+        let asked = self.prepare(caller, question).await?;
         let once = match (&asked.once, &asked.question.repeats) {
             (Some(once), Repeats::Key(_)) => once,
             (Some(once), Repeats::Count(1..)) => {
@@ -295,7 +303,23 @@ impl Chats {
         }
     }
 
-    fn prepare(&self, caller: &Caller, mut question: Question) -> Result<Asked<'_>, Error> {
+    /// What was said before in the conversation that a question is asked in, as much of it as the deployment lets a model know.
+    async fn context(&self, caller: &Caller, question: &Question) -> Result<Vec<Turn>, Error> {
+        let Some(ConversationRef::Existing(id)) = question.conversation else {
+            return Ok(Vec::new());
+        };
+        let budget = self.messages.context;
+        let newest = self.store.read_context(caller, id, budget.most_chats()).await?;
+        let turns = |chat: Chat| {
+            [
+                Turn::new(Speaker::User, chat.message),
+                Turn::new(Speaker::Assistant, chat.response),
+            ]
+        };
+        Ok(budget.newest_that_fit(newest).into_iter().flat_map(turns).collect())
+    }
+
+    async fn prepare(&self, caller: &Caller, mut question: Question) -> Result<Asked<'_>, Error> {
         if !question.long {
             question.message.check_length(self.messages.max_chars)?;
         }
@@ -324,10 +348,11 @@ impl Chats {
                 })
             }
         };
+        let context = self.context(caller, &question).await?;
         let system = self.messages.system_prompt.iter();
         let system = system.map(|text| Turn::new(Speaker::System, text.as_str()));
         let prompt = Prompt {
-            turns: system.chain(question.turns.drain(..)).collect(),
+            turns: system.chain(context).chain(question.turns.drain(..)).collect(),
             max_output_tokens: question.max_output_tokens.unwrap_or(longest),
             sampling: std::mem::take(&mut question.sampling),
         };
@@ -386,9 +411,16 @@ impl Chats {
         let held = placed.hold.cost;
         let cost = pricing.cost(&answer.model, &answer.usage, got, held);
         let too_much = held.saturating_sub(cost);
+        let question = &asked.question;
+        let begun = (question.conversation == Some(ConversationRef::New))
+            .then(|| Conversation::beginning_with(question.message.as_str(), now));
         let chat = Chat {
             id: ChatId::new(now),
-            message: asked.question.message.as_str().to_owned(),
+            conversation: match question.conversation {
+                Some(ConversationRef::Existing(id)) => Some(id),
+                _ => begun.as_ref().map(|conversation| conversation.id),
+            },
+            message: question.message.as_str().to_owned(),
             response: answer.text,
             model: answer.called,
             finish: answer.finish,
@@ -398,7 +430,8 @@ impl Chats {
             balance_after: placed.user.balance.checked_add(too_much).unwrap_or(Amount::MAX),
             created_at: now,
         };
-        match self.billing.settle(&placed, &chat, asked.once.as_ref()).await? {
+        let settled = self.billing.settle(&placed, &chat, begun.as_ref(), asked.once.as_ref());
+        match settled.await? {
             Some(before) => self.replay(caller, before).await,
             None => Ok(Sent::new(placed.user, chat, false)),
         }

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::domain::{Amount, Message, ModelName, Password, PasswordPolicy, PriceList, Pricing, Rate};
+use crate::domain::{Amount, ContextBudget, Message, ModelName, Password, PasswordPolicy, PriceList, Pricing, Rate};
 
 /// A variable that is missing or cannot be used.
 #[derive(Debug)]
@@ -248,6 +248,9 @@ pub struct MessageConfig {
     pub max_chars: usize,
     /// `SYSTEM_PROMPT`, none by default: what a model is told before everything else, at most 4000 bytes.
     pub system_prompt: Option<String>,
+    /// `CONTEXT_MAX_TOKENS`, default 8000, at most 200 000: how much of a conversation goes with each of its messages, by a rough count. 0
+    /// for nothing.
+    pub context: ContextBudget,
     /// `MODEL_PRICES`, a [`PriceList`] in JSON by which each answer costs what the model read and wrote; without it
     /// `MESSAGE_COST_TOKENS`, default 100, is what each costs.
     pub pricing: Pricing,
@@ -279,6 +282,7 @@ impl MessageConfig {
         Ok(Self {
             max_chars: in_range("MESSAGE_MAX_CHARACTERS", Message::DEFAULT_MAX_CHARS, 1..=16_000)?,
             system_prompt,
+            context: ContextBudget::new(in_range("CONTEXT_MAX_TOKENS", 8_000, 0..=200_000)?),
             pricing,
         })
     }

@@ -53,6 +53,8 @@ pub enum Error {
     MethodNotAllowed(Vec<Method>),
     /// No such chat among the caller's own.
     ChatNotFound,
+    /// No such conversation among the caller's own.
+    ConversationNotFound,
     /// No such user.
     UserNotFound,
     /// No such API key among the caller's own.
@@ -65,6 +67,8 @@ pub enum Error {
     AdminAccount,
     /// The account is closed for good, and some of its items are still to be removed.
     DeletionContinues,
+    /// The conversation is deleted for good, and some of its chats are still to be removed.
+    ConversationDeletionContinues,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
     /// The first request with this idempotency key is still being answered.
@@ -136,12 +140,13 @@ impl Error {
             Self::NoSuchPath => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ChatNotFound => "chat_not_found",
+            Self::ConversationNotFound => "conversation_not_found",
             Self::UserNotFound => "user_not_found",
             Self::ApiKeyNotFound => "api_key_not_found",
             Self::TooManyApiKeys => "too_many_api_keys",
             Self::OwnRights => "own_rights",
             Self::AdminAccount => "admin_account",
-            Self::DeletionContinues => "deletion_continues",
+            Self::DeletionContinues | Self::ConversationDeletionContinues => "deletion_continues",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::Paced(_) => "too_many_requests",
@@ -186,6 +191,7 @@ impl Error {
             Self::NoSuchPath => "Not found",
             Self::MethodNotAllowed(_) => "Method not allowed",
             Self::ChatNotFound => "Chat not found",
+            Self::ConversationNotFound => "Conversation not found",
             Self::UserNotFound => "User not found",
             Self::ApiKeyNotFound => "API key not found",
             Self::TooManyApiKeys => {
@@ -197,6 +203,9 @@ impl Error {
             }
             Self::DeletionContinues => {
                 "The account is closed; what is left of it goes when the request is sent again, or within a day by itself"
+            }
+            Self::ConversationDeletionContinues => {
+                "The conversation is deleted; what is left of it goes when the request is sent again, or within a day by itself"
             }
             Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
             Self::IdempotencyInProgress => "The request with this Idempotency-Key is still being answered",
@@ -228,6 +237,7 @@ impl Error {
             | Self::IdempotencyInProgress
             | Self::HoldLost
             | Self::DeletionContinues
+            | Self::ConversationDeletionContinues
             | Self::Busy(_) => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! What the functions of the AI Chat System share.
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
-//! [`api_keys`], [`billing`], [`chats`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
+//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
 //! `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment variables only in [`config`].
 
 pub mod accounts;
@@ -12,6 +12,7 @@ pub mod auth;
 pub mod billing;
 pub mod chats;
 pub mod config;
+pub mod conversations;
 pub mod domain;
 pub mod error;
 pub mod lambda;

@@ -23,6 +23,8 @@ pub struct About<'a> {
     pub chat: &'a str,
     /// The name of an API key of the caller.
     pub api_key: &'a str,
+    /// A conversation of the caller.
+    pub conversation: &'a str,
 }
 
 impl<'a> About<'a> {
@@ -33,6 +35,7 @@ impl<'a> About<'a> {
             target: &caller.username,
             chat: "01JGXQ0000000000000000000A",
             api_key: "AAAAAAAAAAAAAAAA",
+            conversation: "01JGXQ0000000000000000000C",
         }
     }
 }
@@ -65,6 +68,8 @@ pub fn examples(about: &About<'_>) -> Vec<Example> {
     let of = |entry: &'static Entry| {
         let id = if entry.name.starts_with("api-keys-") {
             about.api_key
+        } else if entry.name.starts_with("conversations-") {
+            about.conversation
         } else {
             about.chat
         };
@@ -96,6 +101,7 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "api-keys-create" => json!({"name": "a key"}),
         "chats-send" | "chats-stream" => json!({"message": "hello"}),
         "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
+        "conversations-update" => json!({"title": "Ledgers"}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),
         "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
         name => {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, PutRequest, WriteRequest},
+};
 use local::{
     engine::{self, Engine, LOCAL_CREDENTIALS},
     template::{Function, Template},
@@ -946,6 +949,50 @@ impl System {
             .table_name(&self.table)
             .key("pk", pk)
             .key("sk", AttributeValue::S("USER".into()))
+    }
+
+    /// Makes a conversation longer by `count` chats of this cost, written as settlements would have written them; whoever said all that had
+    /// been given what it cost.
+    pub async fn lengthen_conversation(&self, username: &str, conversation: &str, count: usize, cost: u64) {
+        let text = |text: String| AttributeValue::S(text);
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let items = (0..count).flat_map(|index| {
+            // Later than everything that was really said.
+            let id = format!("7ZZZZZZZZZ000000000{index:07}");
+            [format!("TURN#{id}"), format!("SAID#{conversation}#{id}")].map(|sk| {
+                HashMap::from([
+                    ("pk".into(), text(format!("USER#{username}"))),
+                    ("sk".into(), text(sk)),
+                    ("id".into(), text(id.clone())),
+                    ("conversation".into(), text(conversation.into())),
+                    ("message".into(), text(format!("message {index}"))),
+                    ("response".into(), text("x".repeat(500))),
+                    ("model".into(), text("echo".into())),
+                    ("cost".into(), number(cost)),
+                    ("balance_after".into(), number(0)),
+                    ("created_at".into(), number(1)),
+                ])
+            })
+        });
+        let puts: Vec<_> = items
+            .map(|item| {
+                let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
+                WriteRequest::builder().put_request(put).build()
+            })
+            .collect();
+        for batch in puts.chunks(25) {
+            let write = self.client.batch_write_item();
+            write.request_items(&self.table, batch.to_vec()).send().await.unwrap();
+        }
+        let update = self.client.update_item().table_name(&self.table);
+        update
+            .key("pk", text(format!("USER#{username}")))
+            .key("sk", text("USER".into()))
+            .update_expression("SET signup_grant = signup_grant + :spent")
+            .expression_attribute_values(":spent", number(cost * u64::try_from(count).unwrap()))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// The gateway event of a chat message.

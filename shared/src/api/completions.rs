@@ -249,6 +249,7 @@ impl Input for CompletionRequest {
                 message,
                 long: true,
                 turns,
+                conversation: None,
                 model: Some(model),
                 max_output_tokens: most,
                 sampling: Sampling {

@@ -8,6 +8,7 @@ mod admin;
 mod api_keys;
 mod chats;
 mod completions;
+mod conversations;
 mod keys;
 mod system;
 mod users;
@@ -38,6 +39,10 @@ pub use chats::{
     SendRequest, StreamRequest,
 };
 pub use completions::{CREATE as COMPLETIONS_CREATE, Chunks, Completion, CompletionRequest, MODELS as MODELS_LIST};
+pub use conversations::{
+    ConversationPageRequest, ConversationRequest, DELETE as CONVERSATIONS_DELETE, GET as CONVERSATIONS_GET,
+    LIST as CONVERSATIONS_LIST, RenameRequest, UPDATE as CONVERSATIONS_UPDATE,
+};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
@@ -460,6 +465,10 @@ pub const TABLE: &[Entry] = &[
     CHATS_STREAM.entry(),
     CHATS_LIST.entry(),
     CHATS_GET.entry(),
+    CONVERSATIONS_LIST.entry(),
+    CONVERSATIONS_GET.entry(),
+    CONVERSATIONS_UPDATE.entry(),
+    CONVERSATIONS_DELETE.entry(),
     COMPLETIONS_CREATE.entry(),
     MODELS_LIST.entry(),
     ADMIN_SEARCH.entry(),

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, ChatId, Timestamp, Usage};
+use super::{Amount, ChatId, ConversationId, Timestamp, Usage};
 
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ impl Finish {
 pub struct Chat {
     /// Sorts by the time the message came in.
     pub id: ChatId,
+    /// The conversation that it is part of, if it is part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
     /// What the user said.
     pub message: String,
     /// What the model answered.

@@ -301,6 +301,7 @@ const fn status(error: &Error) -> u16 {
         Error::PermissionDenied | Error::ModelNotAllowed => 403,
         Error::NoSuchPath
         | Error::ChatNotFound
+        | Error::ConversationNotFound
         | Error::UserNotFound
         | Error::ApiKeyNotFound
         | Error::ModelNotFound => 404,
@@ -312,9 +313,12 @@ const fn status(error: &Error) -> u16 {
         Error::TooManyInFlight | Error::Paced(_) => 429,
         Error::Internal(_) | Error::Drift(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::ModelBusy(_) | Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => {
-            503
-        }
+        Error::ModelBusy(_)
+        | Error::HoldLost
+        | Error::OutcomeUnknown
+        | Error::DeletionContinues
+        | Error::ConversationDeletionContinues
+        | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,
     }
 }

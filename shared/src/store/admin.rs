@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Caller, Change, Cursor, LedgerEntry, LedgerId, Once,
-        PageSize, PasswordHash, Reason, Role, StaffCaller, Timestamp, User, UserKey,
+        Action, Adjustment, AdminCaller, Amount, AuditEntry, AuditId, Caller, Change, Cursor, LedgerEntry, LedgerId,
+        Once, PageSize, PasswordHash, Reason, Role, StaffCaller, Timestamp, User, UserKey,
     },
     error::Error,
 };
@@ -264,15 +264,16 @@ impl Store {
                     return Err(Error::UserNotFound);
                 }
             }
+            let after = amount.apply(user.balance, user.held())?;
             let entry = LedgerEntry {
                 id: ledger_id,
                 amount: amount.get(),
                 reason: reason.as_str().to_owned(),
                 actor: Some(caller.0.person()),
-                balance_after: amount.apply(user.balance, user.held())?,
+                balance_after: Some(after),
                 created_at: now,
             };
-            let writes = self.adjustment(caller, &user, &entry, audit_id, once)?;
+            let writes = self.adjustment(caller, &user, &entry, after, audit_id, once)?;
             let (of_ledger, of_once) = (writes.next, once.map(|_| writes.next + 2));
             let mut refused = match self.transact(writes.list).await {
                 Ok(()) => return Ok((entry, false)),
@@ -354,6 +355,7 @@ impl Store {
         caller: &AdminCaller,
         user: &User,
         entry: &LedgerEntry,
+        after: Amount,
         audit_id: AuditId,
         once: Option<&Once>,
     ) -> Result<AdminWrites, Error> {
@@ -366,7 +368,7 @@ impl Store {
             changes: vec![Change::new(
                 "token_balance",
                 Some(user.balance.to_string()),
-                entry.balance_after.to_string(),
+                after.to_string(),
             )],
             reason: Some(entry.reason.clone()),
             created_at: entry.created_at,
@@ -374,7 +376,7 @@ impl Store {
         let placeholders = Placeholders::default()
             .name("#balance", "balance")
             .value(":seen", user.balance)?
-            .value(":after", entry.balance_after)?;
+            .value(":after", after)?;
         let writes = self.as_admin(
             caller,
             user,

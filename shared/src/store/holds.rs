@@ -13,7 +13,10 @@ use super::{
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Amount, ApiKeyId, AttemptId, Caller, Chat, Hold, HoldId, Once, Pace, Rate, Timestamp, User, UserKey},
+    domain::{
+        Amount, ApiKeyId, AttemptId, Caller, Chat, Conversation, Hold, HoldId, Once, Pace, Rate, Timestamp, User,
+        UserKey,
+    },
     error::Error,
 };
 
@@ -66,6 +69,8 @@ pub enum Settled {
     AnsweredBefore(Answered),
     /// The hold was gone: given back, and nothing is charged.
     HoldLost,
+    /// The conversation that it was said in is deleted; the hold is still there.
+    ConversationGone,
     /// It could not be carried out, or nobody can say whether it was.
     Unknown(Error),
 }
@@ -239,9 +244,15 @@ impl Store {
         Ok(update.update_expression(set).condition_expression(condition))
     }
 
-    /// Stores the chat, turns its hold into the charge, gives back what was held too much and remembers under which idempotency key, all
-    /// or nothing. A chat never costs more than was held for it.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Settled {
+    /// Stores the chat and the conversation that is `begun` with it, turns its hold into the charge, gives back what was held too much and
+    /// remembers under which idempotency key, all or nothing. A chat never costs more than was held for it.
+    pub async fn settle(
+        &self,
+        placed: &PlacedHold,
+        chat: &Chat,
+        begun: Option<&Conversation>,
+        once: Option<&Once>,
+    ) -> Settled {
         if chat.cost > placed.hold.cost {
             return Settled::Unknown(Error::internal("a chat costs more than was held for it"));
         }
@@ -249,7 +260,7 @@ impl Store {
         let too_much = placed.hold.cost > chat.cost;
         let mut key = placed.hold.api_key.as_ref().filter(|_| too_much);
         loop {
-            let writes = match self.settlement(placed, chat, once, key) {
+            let writes = match self.settlement(placed, chat, begun, once, key) {
                 Ok(writes) => writes,
                 Err(error) => return Settled::Unknown(error),
             };
@@ -263,24 +274,26 @@ impl Store {
             if let Some(Err(Some(_chat))) = conditions.get(1) {
                 return Settled::Yes;
             }
-            let remembered = conditions.pop().filter(|_| conditions.len() > 1);
-            return match (remembered, once) {
-                (Some(Err(stored)), Some(once)) => match answered_in(stored, once, chat.created_at) {
+            let remembered = once.and_then(|once| Some((once, conditions.pop()?.err()?)));
+            if let Some((once, stored)) = remembered {
+                return match answered_in(stored, once, chat.created_at) {
                     Ok(Some(answered)) => Settled::AnsweredBefore(answered),
                     Ok(None) => Settled::HoldLost,
                     Err(error) => Settled::Unknown(error),
-                },
-                _ if key.is_some() => {
-                    match is_open(conditions.swap_remove(0).err().flatten(), &placed.id, &placed.hold) {
-                        // Only the key is gone, and nothing will ever be spent with it again.
-                        Ok(true) => {
-                            key = None;
-                            continue;
-                        }
-                        Ok(false) => Settled::HoldLost,
-                        Err(error) => Settled::Unknown(error),
+                };
+            }
+            let conversation_gone = conditions.get(3).is_some_and(Result::is_err);
+            return match conditions.first_mut() {
+                Some(Ok(())) if conversation_gone => Settled::ConversationGone,
+                Some(Err(old)) if key.is_some() => match is_open(old.take(), &placed.id, &placed.hold) {
+                    // Only the key is gone, and nothing will ever be spent with it again.
+                    Ok(true) => {
+                        key = None;
+                        continue;
                     }
-                }
+                    Ok(false) => Settled::HoldLost,
+                    Err(error) => Settled::Unknown(error),
+                },
                 _ => Settled::HoldLost,
             };
         }
@@ -290,6 +303,7 @@ impl Store {
         &self,
         placed: &PlacedHold,
         chat: &Chat,
+        begun: Option<&Conversation>,
         once: Option<&Once>,
         api_key: Option<&ApiKeyId>,
     ) -> Result<Vec<TransactWriteItem>, Error> {
@@ -334,6 +348,9 @@ impl Store {
             // One chat for one charge, even if the settlement is sent twice.
             self.transact_put(item, Some("attribute_not_exists(pk)"))?,
         ];
+        if let Some(conversation) = chat.conversation {
+            writes.extend(self.say(&user, conversation, chat, begun)?);
+        }
         if let Some(once) = once {
             writes.push(self.remember(&user, once, Answered::Chat(chat.id), chat.created_at)?);
         }
@@ -401,7 +418,15 @@ impl Store {
                 Ok(()) => return Ok(true),
                 // Only the key is gone, and nothing will ever be spent with it again.
                 Err(Refused::Condition(old)) if api_key.is_some() && is_open(old.clone(), id, hold)? => api_key = None,
-                Err(Refused::Condition(_)) => return Ok(false),
+                // Sent again after a lost reply it finds what it left.
+                Err(Refused::Condition(old)) => {
+                    let user = old.map(from_item::<User>).transpose()?;
+                    let there = user.as_ref().and_then(|user| user.holds.get(id));
+                    let ours = there
+                        .zip(left)
+                        .is_some_and(|(there, left)| there.attempt == left.attempt);
+                    return Ok(ours);
+                }
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }

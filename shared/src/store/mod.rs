@@ -9,6 +9,7 @@ mod admin;
 mod api_keys;
 mod auth_keys;
 mod chats;
+mod conversations;
 mod deletion;
 mod holds;
 mod idempotency;
