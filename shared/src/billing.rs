@@ -7,9 +7,16 @@
 //!   └─ the function dies ──▶ the lease runs out, and whoever touches the user next gives the hold back
 //! ```
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::{
     config::BillingConfig,
-    domain::{Amount, AttemptId, Caller, Chat, ChatId, Conversation, Hold, HoldId, Once, Scope, Timestamp, UserKey},
+    domain::{
+        Amount, AttemptId, Caller, Chat, ChatId, Conversation, Hold, HoldId, Once, Scope, Timestamp, UserKey,
+        id::random,
+    },
     error::Error,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
@@ -88,6 +95,8 @@ impl Billing {
     /// Makes the hold the charge for `chat` and stores the chat and the conversation that is `begun` with it, all or nothing. If a call under
     /// the same idempotency key was settled before, the hold goes back, and this is the chat that was stored then.
     ///
+    /// An answer that was heard already must not go unpaid because the account is busy: `patience` is for how long it is tried again.
+    ///
     /// # Errors
     /// [`Error::HoldLost`], [`Error::Busy`] or, if its conversation was deleted meanwhile, [`Error::ConversationNotFound`]: nothing was
     /// charged. [`Error::OutcomeUnknown`]: nobody can say; what is neither in the history nor deleted was not charged, and comes back when
@@ -98,8 +107,18 @@ impl Billing {
         chat: &Chat,
         begun: Option<&Conversation>,
         once: Option<&Once>,
+        patience: Duration,
     ) -> Result<Option<ChatId>, Error> {
-        let error = match self.store.settle(placed, chat, begun, once).await {
+        let until = Instant::now() + patience;
+        let settled = loop {
+            let settled = self.store.settle(placed, chat, begun, once).await;
+            // The same transaction again: if it went through before, it finds its chat.
+            if !matches!(settled, Settled::Unknown(Error::Busy(_))) || Instant::now() >= until {
+                break settled;
+            }
+            tokio::time::sleep(Duration::from_millis(50 + u64::from(random::<1>()[0]))).await;
+        };
+        let error = match settled {
             Settled::Yes => return Ok(None),
             Settled::AnsweredBefore(answered) => {
                 self.release(placed).await;

@@ -295,7 +295,8 @@ pub struct ModelConfig {
     pub provider: ProviderConfig,
     /// Which of the provider's models.
     pub served: Served,
-    /// `MODEL_MAX_OUTPUT_TOKENS`, default 4096: how long an answer may be, in the model's own tokens.
+    /// `MODEL_MAX_OUTPUT_TOKENS`, default 1024, for the echo a million: how long an answer may be, in the model's own tokens. What that
+    /// costs is held for every message, so more than is needed keeps people from using the last of their balance.
     pub max_output_tokens: u32,
     /// `MODEL_TIMEOUT_MILLISECONDS`, default 15 000: how long an answer may take. Must leave the function time to settle or release.
     pub timeout: Duration,
@@ -414,8 +415,8 @@ impl ModelConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let (provider, default) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
-            "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None),
+        let (provider, default, longest) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
+            "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None, 1_024),
             _ => {
                 let echo = EchoConfig {
                     delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
@@ -427,13 +428,13 @@ impl ModelConfig {
                         _ => EchoFailure::None,
                     },
                 };
-                (ProviderConfig::Echo(echo), Some("echo"))
+                (ProviderConfig::Echo(echo), Some("echo"), 1_000_000)
             }
         };
         Ok(Self {
             provider,
             served: Served::from_env(default)?,
-            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", 4_096, 1..=1_000_000)?,
+            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", longest, 1..=1_000_000)?,
             timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
             silence: Duration::from_millis(in_range("MODEL_SILENCE_MILLISECONDS", 10_000, 1..=900_000)?),
         })

@@ -46,7 +46,7 @@ impl Input for SendRequest {
             message: Option<String>,
             conversation_id: Option<String>,
         }
-        let idempotency_key = parts.idempotency_key()?;
+        let (idempotency_key, now) = (parts.idempotency_key()?, parts.now);
         let mut parts = parts;
         if parts.family == Family::Classic
             && let Some(members) = parts.body.as_object_mut()
@@ -64,7 +64,7 @@ impl Input for SendRequest {
         Ok(Self {
             question: Question {
                 conversation,
-                ..Question::of(message, idempotency_key)
+                ..Question::of(message, idempotency_key, now)
             },
         })
     }

@@ -176,6 +176,8 @@ pub struct Parts<'a> {
     pub retry_count: Option<&'a str>,
     /// Whose clients the route serves.
     pub family: Family,
+    /// When the request came in.
+    pub now: Timestamp,
 }
 
 impl Parts<'_> {
@@ -189,7 +191,8 @@ impl Parts<'_> {
             // serde's text begins with the value that was sent, which is none of the answer's business.
             let expected = match problem.rsplit_once("expected ") {
                 // serde names Rust's types, which are not everybody's.
-                Some((_, "i64" | "u64")) => "a whole number",
+                Some((_, "i64" | "u64" | "u32")) => "a whole number",
+                Some((_, "f64")) => "a number",
                 Some((_, expected)) => expected,
                 None => "another value",
             };

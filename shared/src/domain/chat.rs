@@ -56,6 +56,9 @@ pub struct Chat {
     /// What the model read and wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The name by which it was priced, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_as: Option<String>,
     /// By which edition of the prices it was charged, if not by the flat price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_by: Option<String>,

@@ -146,6 +146,11 @@ impl ContextBudget {
         Self(tokens)
     }
 
+    /// How many tokens it is.
+    pub fn tokens(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     /// How many chats there may be room for.
     pub fn most_chats(self) -> usize {
         usize::try_from((self.0 / Self::LEAST).min(Self::MAX_CHATS)).unwrap_or(0)
@@ -188,6 +193,7 @@ mod tests {
             message: message.into(),
             response: response.into(),
             model: "echo".into(),
+            priced_as: None,
             finish: Finish::Stop,
             usage: None,
             priced_by: None,

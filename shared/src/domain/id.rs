@@ -40,6 +40,11 @@ impl<T> Id<T> {
         Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
     }
 
+    /// When what it names came into being.
+    pub fn time(self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
+    }
+
     /// The 16 bytes of the id, in sorting order.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()

@@ -494,6 +494,7 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             idempotency_keys: request.headers("idempotency-key"),
             retry_count: request.headers("x-stainless-retry-count").first().map(String::as_str),
             family,
+            now,
         })?;
         Ok(Call {
             caller,

@@ -125,7 +125,7 @@ impl Reply {
             .with_header(
                 "access-control-allow-headers",
                 "Accept, Authorization, Content-Type, Idempotency-Key, OpenAI-Organization, OpenAI-Project, User-Agent, X-CSRFToken, \
-                 X-Requested-With, X-Stainless-Arch, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, \
+                 X-Requested-With, X-Stainless-Arch, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, \
                  X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout",
             )
             .with_header("access-control-max-age", "7200")
@@ -270,7 +270,12 @@ fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
         Error::ModelNotFound | Error::ModelNotAllowed => Some("model"),
         _ => None,
     };
-    let error = json!({"message": error.text(), "type": kind, "param": param, "code": code});
+    let text = match error {
+        // Clients of these libraries give no key.
+        Error::IdempotencyInProgress => "The same request is still being answered".into(),
+        other => other.text(),
+    };
+    let error = json!({"message": text, "type": kind, "param": param, "code": code});
     (status, json!({"error": error, "request_id": request_id}))
 }
 

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Amount, ApiKeyId, AttemptId, Caller, Chat, Conversation, Hold, HoldId, Once, Pace, Rate, Timestamp, User,
-        UserKey,
+        Amount, ApiKeyId, AttemptId, Caller, Chat, Conversation, Hold, HoldId, Once, Pace, Rate, Scope, Timestamp,
+        User, UserKey,
     },
     error::Error,
 };
@@ -251,7 +251,7 @@ impl Store {
         placed: &PlacedHold,
         chat: &Chat,
         begun: Option<&Conversation>,
-        once: Option<&Once>,
+        mut once: Option<&Once>,
     ) -> Settled {
         if chat.cost > placed.hold.cost {
             return Settled::Unknown(Error::internal("a chat costs more than was held for it"));
@@ -275,6 +275,11 @@ impl Store {
                 return Settled::Yes;
             }
             let remembered = once.and_then(|once| Some((once, conditions.pop()?.err()?)));
+            if remembered.as_ref().is_some_and(|(once, _)| once.scope == Scope::Newest) {
+                // Somebody asked the same later and was answered earlier: that is remembered, and this one is stored all the same.
+                once = None;
+                continue;
+            }
             if let Some((once, stored)) = remembered {
                 return match answered_in(stored, once, chat.created_at) {
                     Ok(Some(answered)) => Settled::AnsweredBefore(answered),
