@@ -130,13 +130,13 @@ impl Chats {
     ///
     /// # Errors
     /// Names the environment variable that is unusable.
-    pub fn start(store: Store) -> Result<Self, ConfigError> {
+    pub async fn start(store: Store) -> Result<Self, ConfigError> {
         let model = ModelConfig::from_env()?;
         Ok(Self {
             billing: Billing::new(store.clone(), BillingConfig::from_env()?),
             store,
             messages: MessageConfig::from_env(&model.served)?,
-            model: Model::new(&model),
+            model: Model::start(&model).await?,
         })
     }
 

@@ -375,7 +375,6 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
         Self { wordings, ..self }
     }
 
-
     const fn streaming(self) -> Self {
         Self { streams: true, ..self }
     }
