@@ -223,6 +223,9 @@ async fn success_has_the_status_that_the_table_says() {
                 "users-password" => Some(serde_json::json!({"old": caller.password, "new": "another horse battery"})),
                 "users-delete" => Some(serde_json::json!({"password": caller.password})),
                 "chats-send" | "chats-stream" => Some(serde_json::json!({"message": "hello"})),
+                "completions-create" => {
+                    Some(serde_json::json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}))
+                }
                 "admin-update" => Some(serde_json::json!({"role": "staff"})),
                 "admin-adjust" => Some(serde_json::json!({"amount": 5, "reason": "a test"})),
                 _ => None,

@@ -37,7 +37,7 @@ const fn bar(
     }
 }
 
-const BARS: [Bar; 37] = [
+const BARS: [Bar; 40] = [
     bar("users-register", "/api/v1/users", "sign-up", 1, 1, 2.0),
     // Account and key are stored together or not at all, which a transaction costs.
     bar("users-register", "/api/register", "classic sign-up", 1, 1, 5.0),
@@ -64,6 +64,10 @@ const BARS: [Bar; 37] = [
     bar("chats-send", "/api/v1/chats", "replayed", 3, 4, 2.0),
     bar("chats-stream", "/api/v1/chats/stream", "chat", 2, 2, 5.0),
     bar("chats-stream", "/api/v1/chats/stream", "replayed", 3, 4, 2.0),
+    bar("completions-create", "/v1/chat/completions", "completion", 2, 2, 5.0),
+    // Of a library that says when it asks again, the answer is remembered.
+    bar("completions-create", "/v1/chat/completions", "of a library", 2, 2, 7.0),
+    bar("models-list", "/v1/models", "models", 1, 1, 0.0),
     bar("chats-list", "/api/v1/chats", "first page", 1, 1, 0.0),
     bar("chats-list", "/api/chat", "with a token key", 1, 1, 0.0),
     // The page and the caller, at the same time.
@@ -156,6 +160,14 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
                         .expect_status(200);
                     request
                 }
+                _ => request,
+            }
+        }
+        ("completions-create", what) => {
+            let body = json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]});
+            let request = Request::post(&path, &body);
+            match what {
+                "of a library" => request.header("X-Stainless-Retry-Count", "0"),
                 _ => request,
             }
         }
@@ -452,6 +464,24 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     let request = Request::post("/api/v1/chats/stream", &json!({"message": "fourth"}));
     system.send(request.bearer(&ada.access)).await.expect_status(200);
     keep(&mut done, "chats-stream");
+    let completion = json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]});
+    let completion = Request::post("/v1/chat/completions", &completion).bearer(&ada.access);
+    for count in ["0", "1"] {
+        let request = completion.clone().header("X-Stainless-Retry-Count", count);
+        system.send(request).await.expect_status(200);
+    }
+    let keyed = completion.clone().header("Idempotency-Key", "k3");
+    for _ in 0..2 {
+        system.send(keyed.clone()).await.expect_status(200);
+    }
+    system.lose(Lost::Reply, "TransactWriteItems", 3);
+    system.send(completion.clone()).await.expect_status(200);
+    keep(&mut done, "completions-create");
+    system
+        .send(Request::get("/v1/models").bearer(&ada.access))
+        .await
+        .expect_status(200);
+    keep(&mut done, "models-list");
     let first = system
         .send(Request::get("/api/v1/chats").query("limit", "1").bearer(&ada.access))
         .await
@@ -492,6 +522,13 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     let request = Request::post("/api/v1/chats/stream", &json!({"message": "with a key"}));
     system.send(request.auth_key(&key)).await.expect_status(200);
     keep(&mut done, "chats-stream");
+    system.send(completion.auth_key(&key)).await.expect_status(200);
+    keep(&mut done, "completions-create");
+    system
+        .send(Request::get("/v1/models").auth_key(&key))
+        .await
+        .expect_status(200);
+    keep(&mut done, "models-list");
     system.send(log_out("rubbish").auth_key(&key)).await.expect_status(400);
     keep(&mut done, "users-logout");
 

@@ -9,7 +9,7 @@ use crate::{
     config::AccountConfig,
     domain::{
         Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Fingerprint, IdempotencyKey, Invalid,
-        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, PasswordPolicy, Reason, Role,
+        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, PasswordPolicy, Reason, Role, Scope,
         StaffCaller, Timestamp, User, UserKey, Username, id::random,
     },
     error::Error,
@@ -214,6 +214,7 @@ impl Administration {
     ) -> Result<Adjusted, Error> {
         let once = key.map(|key| Once {
             key,
+            scope: Scope::One,
             fingerprint: Fingerprint::of(&["adjust", user.as_str(), &amount.get().to_string(), reason.as_str()]),
         });
         let (entry, replayed) = self

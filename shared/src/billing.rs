@@ -9,7 +9,7 @@
 
 use crate::{
     config::BillingConfig,
-    domain::{Amount, AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Timestamp, UserKey},
+    domain::{Amount, AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Scope, Timestamp, UserKey},
     error::Error,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
@@ -40,15 +40,21 @@ impl Billing {
         once: Option<&Once>,
         now: Timestamp,
     ) -> Result<PlacedHold, Error> {
+        let (id, shared) = match once {
+            None => (HoldId::random(), None),
+            Some(once) => match once.scope {
+                Scope::One => (HoldId::of_key(&once.key), Some(&once.fingerprint)),
+                Scope::Newest => (HoldId::of_question(&once.key), None),
+            },
+        };
         let hold = Hold {
             cost,
             attempt: AttemptId::random(),
             placed_at: now,
             lease_until: now.plus(self.config.hold_lease),
-            fingerprint: once.map(|once| once.fingerprint.clone()),
+            fingerprint: shared.cloned(),
             void: false,
         };
-        let id = once.map_or_else(HoldId::random, |once| HoldId::of_key(&once.key));
         let terms = Terms {
             max_open: self.config.max_open_holds,
             pace: self.config.pace,

@@ -1,11 +1,13 @@
 //! Chats: asking the model and looking back.
 
+use std::time::Duration;
+
 use crate::{
     billing::Billing,
-    config::{BillingConfig, ConfigError, MessageConfig, ModelConfig},
+    config::{BillingConfig, ConfigError, MessageConfig, ModelConfig, Served},
     domain::{
-        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Listing, Message, ModelName,
-        Once, PageSize, Prompt, Sampling, Speaker, Timestamp, Turn, User, UserId, Username,
+        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Invalid, Listing, Message,
+        ModelName, Once, PageSize, Prompt, Repeats, Sampling, Scope, Speaker, Timestamp, Turn, User, UserId, Username,
     },
     error::Error,
     model::{Answer, Model},
@@ -40,11 +42,17 @@ pub struct ChatPage {
     pub next_cursor: Option<String>,
 }
 
+/// How long a call may wait for an earlier one and still has time for an answer of its own: with the model's time-out and the table's
+/// that is what a function has that streams.
+const MOST_WAITED: Duration = Duration::from_secs(6);
+
 /// What is asked of a model.
 #[derive(Debug)]
 pub struct Question {
     /// What the history keeps of it.
     pub message: Message,
+    /// Whether it may be as long as a request, rather than as a message.
+    pub long: bool,
     /// What was said, in order, by the client's own account; the last is what to answer.
     pub turns: Vec<Turn>,
     /// Who is to answer; the deployment's first choice if nobody is named.
@@ -53,8 +61,8 @@ pub struct Question {
     pub max_output_tokens: Option<u32>,
     /// How the model is to choose its words.
     pub sampling: Sampling,
-    /// The key under which it is answered and charged once.
-    pub key: Option<IdempotencyKey>,
+    /// How the client says that it asks the same again: that is answered and charged once.
+    pub repeats: Repeats,
 }
 
 impl Question {
@@ -63,10 +71,11 @@ impl Question {
         Self {
             turns: vec![Turn::new(Speaker::User, message.as_str())],
             message,
+            long: false,
             model: None,
             max_output_tokens: None,
             sampling: Sampling::default(),
-            key,
+            repeats: key.map_or(Repeats::Unsaid, Repeats::Key),
         }
     }
 
@@ -106,6 +115,37 @@ impl std::fmt::Debug for Listener<'_> {
     }
 }
 
+/// The models that a caller may ask.
+#[derive(Debug)]
+pub struct Models(pub Vec<ModelName>);
+
+/// Tells which models there are.
+#[derive(Debug)]
+pub struct Catalogue {
+    store: Store,
+    served: Served,
+}
+
+impl Catalogue {
+    /// The configured models, for the users in `store`.
+    ///
+    /// # Errors
+    /// Names the environment variable that is unusable.
+    pub fn start(store: Store) -> Result<Self, ConfigError> {
+        let served = ModelConfig::from_env()?.served;
+        Ok(Self { store, served })
+    }
+
+    /// The models that `caller` may ask.
+    ///
+    /// # Errors
+    /// As [`Store::read_user`].
+    pub async fn of(&self, caller: &Caller) -> Result<Models, Error> {
+        self.store.read_user(caller).await?;
+        Ok(Models(self.served.each().into_iter().cloned().collect()))
+    }
+}
+
 /// Asks models for callers who can pay.
 #[derive(Debug)]
 pub struct Chats {
@@ -118,6 +158,7 @@ pub struct Chats {
 /// A question with everything that is decided before it is asked.
 struct Asked<'a> {
     question: Question,
+    /// What remembers the answer.
     once: Option<Once>,
     prompt: Prompt,
     model: &'a ModelName,
@@ -151,11 +192,16 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        question.message.check_length(self.messages.max_chars)?;
         let asked = self.prepare(question)?;
-        let Some(once) = &asked.once else {
-            let placed = self.billing.hold(caller, asked.bound, None, now).await?;
-            return self.answer(caller, placed, &asked, now, listener).await;
+        let once = match (&asked.once, &asked.question.repeats) {
+            (Some(once), Repeats::Key(_)) => once,
+            (Some(once), Repeats::Count(1..)) => {
+                if let Some(before) = self.earlier(caller, once, now).await? {
+                    return self.replay(caller, before).await;
+                }
+                return self.ask(caller, &asked, now, listener).await;
+            }
+            _ => return self.ask(caller, &asked, now, listener).await,
         };
         // At the same time: whatever the look misses because it comes a moment too early, the settlement's own condition finds.
         let (placed, answered) = tokio::join!(
@@ -195,19 +241,78 @@ impl Chats {
         }
     }
 
+    /// Asks it as something new.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        asked: &Asked<'_>,
+        now: Timestamp,
+        listener: Listener<'_>,
+    ) -> Result<Sent, Error> {
+        let placed = self.billing.hold(caller, asked.bound, asked.once.as_ref(), now).await?;
+        self.answer(caller, placed, asked, now, listener).await
+    }
+
+    /// What was answered to a client that now sends the same once more, because the answer did not reach it. If that is still being
+    /// answered, it is waited for.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyInProgress`] if that takes longer than leaves time for another answer; as [`Store::read_user`].
+    async fn earlier(&self, caller: &Caller, once: &Once, now: Timestamp) -> Result<Option<ChatId>, Error> {
+        let mut waited = Duration::ZERO;
+        let mut wait = Duration::from_millis(250);
+        loop {
+            // In this order: a settlement ends the hold and remembers the answer in the same moment, so one of the two is seen.
+            let user = self.store.read_user(caller).await?;
+            let answered = self.billing.answered(&caller.user, once, now).await?;
+            if answered.is_some() {
+                return Ok(answered);
+            }
+            let mut holds = user.holds.iter();
+            let in_progress = holds.any(|(id, hold)| id.asks(&once.key) && !hold.void && hold.lease_until > now);
+            if !in_progress && waited <= MOST_WAITED {
+                return Ok(None);
+            }
+            if !in_progress || waited >= self.model.timeout() {
+                return Err(Error::IdempotencyInProgress);
+            }
+            tokio::time::sleep(wait).await;
+            waited += wait;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
+    }
+
     fn prepare(&self, mut question: Question) -> Result<Asked<'_>, Error> {
+        if !question.long {
+            question.message.check_length(self.messages.max_chars)?;
+        }
         let model = self.model.choose(question.model.as_ref())?;
-        let once = question.key.take().map(|key| Once {
-            key,
-            fingerprint: question.fingerprint(),
-        });
+        let longest = self.model.max_output_tokens();
+        if question.max_output_tokens.is_some_and(|wanted| wanted > longest) {
+            let reason = format!("`max_tokens` is too large: an answer has at most {longest} tokens here");
+            return Err(Invalid::new("max_tokens", reason).into());
+        }
+        let once = match &question.repeats {
+            Repeats::Unsaid => None,
+            Repeats::Key(key) => Some(Once {
+                key: key.clone(),
+                fingerprint: question.fingerprint(),
+                scope: Scope::One,
+            }),
+            Repeats::Count(_) => {
+                let fingerprint = question.fingerprint();
+                Some(Once {
+                    key: IdempotencyKey::of_question(&fingerprint),
+                    fingerprint,
+                    scope: Scope::Newest,
+                })
+            }
+        };
         let system = self.messages.system_prompt.iter();
         let system = system.map(|text| Turn::new(Speaker::System, text.as_str()));
         let prompt = Prompt {
             turns: system.chain(question.turns.drain(..)).collect(),
-            max_output_tokens: question
-                .max_output_tokens
-                .unwrap_or_else(|| self.model.max_output_tokens()),
+            max_output_tokens: question.max_output_tokens.unwrap_or(longest),
             sampling: std::mem::take(&mut question.sampling),
         };
         let bound = self.messages.pricing.bound(&prompt, self.model.candidates(model));

@@ -323,6 +323,17 @@ impl Served {
         std::iter::once(&self.first).chain(&self.fallback).chain(&self.others)
     }
 
+    /// As [`Served::all`], each once.
+    pub fn each(&self) -> Vec<&ModelName> {
+        let mut each = Vec::new();
+        for model in self.all() {
+            if !each.contains(&model) {
+                each.push(model);
+            }
+        }
+        each
+    }
+
     fn from_env(default: Option<&str>) -> Result<Self, ConfigError> {
         let name = |variable, text: &str| {
             ModelName::parse(text.trim()).map_err(|invalid| ConfigError {

@@ -35,6 +35,8 @@ pub enum Error {
     WrongPassword,
     /// A member of the request that cannot be what it is.
     Invalid(Invalid),
+    /// A member of the request, or a value of it, that is not served here; says which.
+    Unsupported(String, Cow<'static, str>),
     /// A body that is not one JSON object, or a query that is not one.
     Malformed(Cow<'static, str>),
     /// A body of another type than JSON.
@@ -115,6 +117,7 @@ impl Error {
             Self::UsernameTaken => "username_taken",
             Self::WrongPassword => "wrong_password",
             Self::Invalid(_) => "invalid",
+            Self::Unsupported(..) => "unsupported",
             Self::Malformed(_) => "malformed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyTooLarge(_) => "body_too_large",
@@ -160,7 +163,7 @@ impl Error {
             Self::UsernameTaken => "Username already exists",
             Self::WrongPassword => "Password is wrong",
             Self::Invalid(invalid) => return invalid.reason.clone(),
-            Self::Malformed(reason) => return reason.clone(),
+            Self::Malformed(reason) | Self::Unsupported(_, reason) => return reason.clone(),
             Self::UnsupportedMediaType => "Content-Type must be application/json",
             Self::BodyTooLarge(most) => return format!("Body must be at most {} KiB", most / 1024).into(),
             Self::NoSuchPath => "Not found",

@@ -86,6 +86,7 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
         "users-delete" => json!({"password": caller.password}),
         "chats-send" | "chats-stream" => json!({"message": "hello"}),
+        "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),
         "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
         name => {

@@ -57,21 +57,61 @@ impl Reply {
     /// Checks that this is an error with `status` and `code` in the envelope that every error has.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
-        assert_eq!(
-            (self.status, self.body["code"].as_str()),
-            (status, Some(code)),
-            "{}",
-            self.text
-        );
+        assert_eq!((self.status, self.told(code)), (status, Some(code)), "{}", self.text);
+        assert_eq!(self.header("x-content-type-options"), "nosniff");
+        assert_eq!(self.header("cache-control"), "no-store");
+        assert_eq!(self.headers.contains_key("www-authenticate"), status == 401);
+        assert_eq!(self.body["request_id"].as_str(), Some(self.header("x-request-id")));
+        if let Some(error) = self.body["error"].as_object() {
+            let members: Vec<_> = error.keys().map(String::as_str).collect();
+            assert_eq!(members, ["code", "message", "param", "type"]);
+            return self;
+        }
         let text = self.body["detail"].as_str().expect("an error has a text");
         assert!(!text.is_empty());
         assert_eq!(self.body["error"], text);
         assert_eq!(self.body["message"], text);
-        assert_eq!(self.body["request_id"].as_str(), Some(self.header("x-request-id")));
-        assert_eq!(self.header("x-content-type-options"), "nosniff");
-        assert_eq!(self.header("cache-control"), "no-store");
-        assert_eq!(self.headers.contains_key("www-authenticate"), status == 401);
         self
+    }
+
+    /// The text that this error says.
+    #[track_caller]
+    pub fn detail(&self) -> &str {
+        let text = match self.body["error"].as_object() {
+            Some(error) => error["message"].as_str(),
+            None => self.body["detail"].as_str(),
+        };
+        text.expect("an error has a text")
+    }
+
+    /// The member of the request that this error is about.
+    pub fn member(&self) -> &Value {
+        match self.body["error"].as_object() {
+            Some(error) => &error["param"],
+            None => &self.body["member"],
+        }
+    }
+
+    /// The code that this error says; `expected` if it says that in OpenAI's words, at the door for clients of its API.
+    pub fn told<'a>(&'a self, expected: &'a str) -> Option<&'a str> {
+        let code = match self.body["error"].as_object() {
+            Some(error) => error["code"].as_str(),
+            None => return self.body["code"].as_str(),
+        };
+        let expected_there = match expected {
+            "not_authenticated" | "bad_authorization_header" | "token_not_valid" => "invalid_api_key",
+            "insufficient_tokens" => "insufficient_quota",
+            "too_many_requests" | "too_many_in_flight" => "rate_limit_exceeded",
+            "content_filtered" => "content_filter",
+            "invalid" | "malformed" => "invalid_value",
+            "unsupported" => "unsupported_value",
+            same => same,
+        };
+        if code == Some(expected_there) {
+            Some(expected)
+        } else {
+            code
+        }
     }
 
     /// A header that must be there.

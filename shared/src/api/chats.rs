@@ -139,7 +139,7 @@ impl Outcome for Sent {
 
     fn render(self, family: Family) -> Self::Body {
         match family {
-            Family::V1 => ByFamily::V1(SentBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(SentBody {
                 status: "success",
                 message: "New Chats record",
                 user_account: self.username,
@@ -304,7 +304,7 @@ impl Outcome for ChatPage {
     fn render(self, family: Family) -> Self::Body {
         let chats = self.chats.into_iter().map(ChatBody::from);
         match family {
-            Family::V1 => ByFamily::V1(ChatPageBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(ChatPageBody {
                 status: "success",
                 message: "Chat history",
                 data: chats.collect(),

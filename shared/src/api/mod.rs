@@ -6,6 +6,7 @@
 
 mod admin;
 mod chats;
+mod completions;
 mod keys;
 mod system;
 mod users;
@@ -31,6 +32,7 @@ pub use chats::{
     ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, STREAM as CHATS_STREAM,
     SendRequest, StreamRequest,
 };
+pub use completions::{CREATE as COMPLETIONS_CREATE, Chunks, Completion, CompletionRequest, MODELS as MODELS_LIST};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
@@ -100,6 +102,8 @@ pub enum Family {
     V1,
     /// The clients of the older systems, below `/api/` without a version.
     Classic,
+    /// The clients of OpenAI's API, below `/v1/`.
+    OpenAi,
 }
 
 impl Family {
@@ -107,6 +111,8 @@ impl Family {
     pub fn of(path: &str) -> Self {
         if path.starts_with("/api/") && !path.starts_with("/api/v1/") {
             Self::Classic
+        } else if path.starts_with("/v1/") {
+            Self::OpenAi
         } else {
             Self::V1
         }
@@ -146,6 +152,8 @@ pub struct Parts<'a> {
     pub path: &'a BTreeMap<String, String>,
     /// The values of the `Idempotency-Key` header.
     pub idempotency_keys: &'a [String],
+    /// How often the client has sent the same before, by its own count.
+    pub retry_count: Option<&'a str>,
     /// Whose clients the route serves.
     pub family: Family,
 }
@@ -375,6 +383,10 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
         Self { wordings, ..self }
     }
 
+    const fn with_max_body(self, max_body: usize) -> Self {
+        Self { max_body, ..self }
+    }
+
     const fn streaming(self) -> Self {
         Self { streams: true, ..self }
     }
@@ -389,6 +401,7 @@ impl<A: Access, I: Input, O: Outcome> Endpoint<A, I, O> {
             access: A::KIND,
             reads_body: I::READS_BODY,
             streams: self.streams,
+            max_body: self.max_body,
         }
     }
 }
@@ -410,6 +423,8 @@ pub struct Entry {
     pub reads_body: bool,
     /// As [`Endpoint::streams`].
     pub streams: bool,
+    /// As [`Endpoint::max_body`].
+    pub max_body: usize,
 }
 
 /// Every endpoint.
@@ -427,6 +442,8 @@ pub const TABLE: &[Entry] = &[
     CHATS_STREAM.entry(),
     CHATS_LIST.entry(),
     CHATS_GET.entry(),
+    COMPLETIONS_CREATE.entry(),
+    MODELS_LIST.entry(),
     ADMIN_SEARCH.entry(),
     ADMIN_USER.entry(),
     ADMIN_UPDATE.entry(),
@@ -508,6 +525,7 @@ mod tests {
     fn routes_below_api_without_a_version_are_classic() {
         assert_eq!(Family::of("/api/login"), Family::Classic);
         assert_eq!(Family::of("/api/v1/users/login"), Family::V1);
+        assert_eq!(Family::of("/v1/models"), Family::OpenAi);
         assert_eq!(Family::of("/.well-known/jwks.json"), Family::V1);
     }
 

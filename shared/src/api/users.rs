@@ -198,7 +198,7 @@ impl Outcome for Registered {
 
     fn render(self, family: Family) -> Self::Body {
         match family {
-            Family::V1 => ByFamily::V1(RegisteredBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(RegisteredBody {
                 status: "success",
                 message: "User Account created",
                 data: RegisteredData {
@@ -274,7 +274,7 @@ impl Outcome for LoggedIn {
     fn render(self, family: Family) -> Self::Body {
         let Opened { tokens, auth_key } = self.opened;
         match family {
-            Family::V1 => ByFamily::V1(LoggedInBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(LoggedInBody {
                 status: "200",
                 message: "Login successful",
                 username: self.username,
@@ -515,7 +515,7 @@ impl Outcome for Balance {
 
     fn render(self, family: Family) -> Self::Body {
         match family {
-            Family::V1 => ByFamily::V1(BalanceBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(BalanceBody {
                 status: "success",
                 message: "Token balance",
                 username: self.0.username,
@@ -559,7 +559,7 @@ impl Outcome for Profile {
         let Self(user) = self;
         let date_joined = user.created_at.to_string();
         match family {
-            Family::V1 => ByFamily::V1(ProfileBody {
+            Family::V1 | Family::OpenAi => ByFamily::V1(ProfileBody {
                 status: "success",
                 message: "User profile",
                 id: user.id.to_string(),

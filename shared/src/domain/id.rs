@@ -116,6 +116,17 @@ impl HoldId {
         Self(key.as_str().chars().take(16).collect())
     }
 
+    /// A name that no other hold has, and that shows what is asked: 48 bits each of the key's hash and of chance.
+    pub fn of_question(key: &IdempotencyKey) -> Self {
+        let random = URL_SAFE_NO_PAD.encode(random::<6>());
+        Self(key.as_str().chars().take(8).chain(random.chars()).collect())
+    }
+
+    /// Whether this is the hold of a call that asks what `key` names.
+    pub fn asks(&self, key: &IdempotencyKey) -> bool {
+        self.0.get(..8).is_some_and(|start| key.as_str().starts_with(start))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

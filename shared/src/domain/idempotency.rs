@@ -25,10 +25,29 @@ impl IdempotencyKey {
         Ok(Self(URL_SAFE_NO_PAD.encode(Sha256::digest(text))))
     }
 
+    /// The name of the question itself, for clients that give none but say when they send it again.
+    pub(crate) fn of_question(fingerprint: &Fingerprint) -> Self {
+        // No text that a client can give as a key has a zero in it.
+        let hash = Sha256::new().chain_update(b"question\0").chain_update(&fingerprint.0);
+        Self(URL_SAFE_NO_PAD.encode(hash.finalize()))
+    }
+
     /// Its hash, in base64url.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How a client says that it sends the same again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repeats {
+    /// Not at all: whatever it sends is something new.
+    Unsaid,
+    /// By the name that it gives to what is to be done once.
+    Key(IdempotencyKey),
+    /// By counting how often it has sent the same before, as OpenAI's libraries do in `X-Stainless-Retry-Count`. What it sends for the
+    /// first time is something new, also if it asks for the same as something else.
+    Count(u32),
 }
 
 /// A request that is to be carried out once.
@@ -38,6 +57,17 @@ pub struct Once {
     pub key: IdempotencyKey,
     /// What it asks for.
     pub fingerprint: Fingerprint,
+    /// How long and against whom the name stands.
+    pub scope: Scope,
+}
+
+/// For what an idempotency key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// For one request, for a day.
+    One,
+    /// For the newest that asks this, for a quarter of an hour: longer than any client waits before it sends something again.
+    Newest,
 }
 
 /// What was asked for under a key, so that asking for something else under it is noticed: 128 bits of a hash.

@@ -33,7 +33,7 @@ pub use chat::{Chat, Finish};
 pub use cursor::{Cursor, Listing, PageSize};
 pub use email::Email;
 pub use id::{AttemptId, AuditId, ChatId, HoldId, Id, LedgerId, SessionId, UserId};
-pub use idempotency::{Fingerprint, IdempotencyKey, Once};
+pub use idempotency::{Fingerprint, IdempotencyKey, Once, Repeats, Scope};
 pub use ledger::{Adjustment, LedgerEntry, Reason};
 pub use message::Message;
 pub use method::Method;

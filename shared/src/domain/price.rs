@@ -242,6 +242,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_can_be_used() {
+        let example = include_str!("../../../prices.json");
+        PriceList::parse(example, &[model("gpt-4o-mini"), model("gpt-4o")]).unwrap();
+    }
+
+    #[test]
     fn a_flat_price_buys_a_whole_answer() {
         let pricing = Pricing::Flat(tokens(100));
         let usage = Usage::default();

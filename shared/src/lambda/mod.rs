@@ -254,9 +254,13 @@ fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
         },
         Err(reason) => Err(Error::Malformed((*reason).into())),
     };
+    let manner = Manner {
+        family: request.as_ref().map_or(Family::V1, |request| Family::of(&request.path)),
+        ..Manner::default()
+    };
     let reply = match &outcome {
         Ok(()) => Reply::preflight(&config.allowed_origins, origin),
-        Err(error) => Reply::failure(error, &Manner::default(), request_id)
+        Err(error) => Reply::failure(error, &manner, request_id)
             .with_caching(Caching::Never, false)
             .with_cors(&config.allowed_origins, origin),
     };
@@ -479,6 +483,7 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             query: &request.query,
             path: &path,
             idempotency_keys: request.headers("idempotency-key"),
+            retry_count: request.headers("x-stainless-retry-count").first().map(String::as_str),
             family,
         })?;
         Ok(Call {

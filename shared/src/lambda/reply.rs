@@ -53,7 +53,7 @@ impl Manner {
     /// Only documents of the v1 family fix the member's value.
     fn status_member(&self) -> StatusMember {
         match self.family {
-            Family::V1 => self.status_member,
+            Family::V1 | Family::OpenAi => self.status_member,
             Family::Classic => StatusMember::Word,
         }
     }
@@ -120,11 +120,13 @@ impl Reply {
             return reply;
         }
         reply
-            // The headers that django-cors-headers allows by default, and our own.
+            // The headers that django-cors-headers allows by default, our own, and those of OpenAI's libraries.
             .with_header("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS")
             .with_header(
                 "access-control-allow-headers",
-                "Accept, Authorization, Content-Type, Idempotency-Key, User-Agent, X-CSRFToken, X-Requested-With",
+                "Accept, Authorization, Content-Type, Idempotency-Key, OpenAI-Organization, OpenAI-Project, User-Agent, X-CSRFToken, \
+                 X-Requested-With, X-Stainless-Arch, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, \
+                 X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout",
             )
             .with_header("access-control-max-age", "7200")
     }
@@ -202,6 +204,9 @@ impl Reply {
 
 /// The status of an error and the body that says it.
 pub(super) fn envelope(error: &Error, manner: &Manner, request_id: &str) -> (u16, Value) {
+    if manner.family == Family::OpenAi {
+        return as_openai_has_it(error, request_id);
+    }
     let wording = manner.wording(error);
     let status = wording.map_or_else(|| status(error), |wording| wording.status);
     let text = wording.map_or_else(|| error.text(), |wording| wording.text.into());
@@ -231,6 +236,43 @@ pub(super) fn envelope(error: &Error, manner: &Manner, request_id: &str) -> (u16
     (status, Value::Object(body))
 }
 
+/// The envelope and the codes of OpenAI's API (<https://platform.openai.com/docs/guides/error-codes>), which its libraries turn into
+/// exceptions by status.
+fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
+    let status = match error {
+        // As Azure, whose filter made the code known.
+        Error::ContentFiltered => 400,
+        other => status(other),
+    };
+    let code = match error {
+        Error::NotAuthenticated
+        | Error::BadAuthorizationHeader(_)
+        | Error::AccessTokenNotValid
+        | Error::AuthKeyNotValid => "invalid_api_key",
+        Error::InsufficientTokens => "insufficient_quota",
+        Error::Paced(_) | Error::TooManyInFlight => "rate_limit_exceeded",
+        Error::ContentFiltered => "content_filter",
+        Error::Invalid(_) | Error::Malformed(_) => "invalid_value",
+        Error::Unsupported(..) => "unsupported_value",
+        other => other.code(),
+    };
+    let kind = match status {
+        402 => "insufficient_quota",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    let param = match error {
+        Error::Invalid(invalid) => Some(invalid.member),
+        Error::Unsupported(member, _) => Some(member.as_str()),
+        Error::ModelNotFound => Some("model"),
+        _ => None,
+    };
+    let error = json!({"message": error.text(), "type": kind, "param": param, "code": code});
+    (status, json!({"error": error, "request_id": request_id}))
+}
+
 /// Rounded up, and at least one: who comes back at the very second must not be early (RFC 9110 section 10.2.3).
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
@@ -240,6 +282,7 @@ const fn status(error: &Error) -> u16 {
     match error {
         Error::Invalid(_)
         | Error::Malformed(_)
+        | Error::Unsupported(..)
         | Error::UsernameTaken
         | Error::LogoutTokenNotValid
         | Error::WrongPassword

@@ -219,6 +219,11 @@ impl Model {
         std::iter::once(chosen).chain(&self.config.served.fallback)
     }
 
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
     /// How long an answer may be, in the model's tokens.
     pub fn max_output_tokens(&self) -> u32 {
         self.config.max_output_tokens

@@ -9,12 +9,17 @@ use super::{
     request::{from_item, to_item, to_value},
 };
 use crate::{
-    domain::{ChatId, Fingerprint, LedgerEntry, Once, Timestamp, UserKey},
+    domain::{ChatId, Fingerprint, LedgerEntry, Once, Scope, Timestamp, UserKey},
     error::Error,
 };
 
 /// For how long an idempotency key is remembered.
-const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const fn lifetime(scope: Scope) -> Duration {
+    match scope {
+        Scope::One => Duration::from_secs(24 * 60 * 60),
+        Scope::Newest => Duration::from_secs(15 * 60),
+    }
+}
 
 /// What was done under an idempotency key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,16 +78,18 @@ impl Store {
         let mut item = to_item(IdempotencyItem {
             fingerprint: once.fingerprint.clone(),
             answered,
-            expires_at: now.plus(LIFETIME).as_secs(),
+            expires_at: now.plus(lifetime(once.scope)).as_secs(),
         })?;
         item.extend(key::idempotency(user, &once.key));
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
+        let mut put = Put::builder().table_name(&self.table).set_item(Some(item));
+        if once.scope == Scope::One {
             // Two requests under one key: the second finds that the first was done.
-            .condition_expression("attribute_not_exists(pk) OR #expires_at <= :now")
-            .expression_attribute_names("#expires_at", "expires_at")
-            .expression_attribute_values(":now", to_value(now.as_secs())?)
+            put = put
+                .condition_expression("attribute_not_exists(pk) OR #expires_at <= :now")
+                .expression_attribute_names("#expires_at", "expires_at")
+                .expression_attribute_values(":now", to_value(now.as_secs())?);
+        }
+        let put = put
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(Error::internal)?;
