@@ -5,6 +5,7 @@
 
 mod bedrock;
 mod echo;
+mod http;
 mod key;
 mod openai;
 

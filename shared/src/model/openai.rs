@@ -1,22 +1,19 @@
 //! OpenAI's chat completions API (<https://platform.openai.com/docs/api-reference/chat>), as many servers speak it: each a little differently, so
 //! what is read is only what is needed, and what a server says of an error may have any form.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Client, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     Failed, Piece, Pieces,
+    http::{Http, Response},
     key::{ApiKey, Keys},
 };
 use crate::{
@@ -33,8 +30,8 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 /// A server that speaks the API.
 #[derive(Debug, Clone)]
 pub(super) struct OpenAi {
-    client: Client,
-    base_url: String,
+    http: Http,
+    url: String,
     keys: Keys,
     /// Whether the server wants the newer name of `max_tokens`; OpenAI's newer models take no other, most servers know only the older.
     newer_name: Arc<AtomicBool>,
@@ -70,17 +67,10 @@ impl OpenAi {
     /// # Errors
     /// Names the secret that holds the key, if it cannot be read.
     pub(super) async fn start(config: &OpenAiConfig) -> Result<Self, ConfigError> {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(3))
-            // A redirect would send the key and the message somewhere that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("ai-chat-system/", env!("CARGO_PKG_VERSION")))
-            .build();
         Ok(Self {
-            // Only a system without any root certificate has no client; requests then fail and say so.
-            client: client.unwrap_or_default(),
+            http: Http::new(),
+            url: format!("{}/chat/completions", config.base_url),
             newer_name: Arc::new(AtomicBool::new(config.base_url.starts_with("https://api.openai.com"))),
-            base_url: config.base_url.clone(),
             keys: Keys::start(&config.api_key).await?,
         })
     }
@@ -114,25 +104,15 @@ impl OpenAi {
         newer_name: bool,
         key: Option<&ApiKey>,
     ) -> Result<Pieces, Refused> {
-        let request = self
-            .client
-            .post(format!("{}/chat/completions", self.base_url))
-            .json(&body(model, prompt, newer_name));
-        let request = match key {
-            Some(key) => request.bearer_auth(key.reveal()),
-            None => request,
-        };
-        let response = request.send().await.map_err(|error| failed(&error))?;
-        let status = response.status();
-        if !status.is_success() {
-            let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
-            let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
+        let json = body(model, prompt, newer_name).to_string();
+        let response = self.http.post(&self.url, key.map(ApiKey::reveal), json).await?;
+        if !matches!(response.status, 200..300) {
+            let (status, retry_after) = (response.status, response.retry_after.clone());
             let body = read(response).await?;
-            return Err(refusal(status, retry_after, &body, newer_name));
+            return Err(refusal(status, retry_after.as_deref(), &body, newer_name));
         }
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-        if is_stream {
+        let content_type = response.content_type.as_deref().unwrap_or_default();
+        if content_type.starts_with("text/event-stream") {
             return Ok(pieces(response).boxed());
         }
         // Some servers do not stream, and some fail with 200.
@@ -199,7 +179,6 @@ fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Sen
     // An event is kept until its end has come, so there is a limit to what is read.
     let bytes = stream::unfold((response, 0), |(mut response, read)| async move {
         let chunk = response.chunk().await.transpose()?;
-        let chunk = chunk.map_err(|error| failed(&error));
         let read = read + chunk.as_ref().map_or(0, |chunk| chunk.len());
         let chunk = chunk.and_then(|chunk| match read {
             0..=MAX_REPLY => Ok(chunk),
@@ -280,7 +259,7 @@ fn usage(usage: &Value) -> Option<Usage> {
 /// The body, unless it is longer than anything useful.
 async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
             return Err(Failed::unusable("the reply is too long"));
         }
@@ -289,7 +268,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     Ok(body)
 }
 
-fn refusal(status: StatusCode, retry_after: Option<&str>, body: &[u8], newer_name: bool) -> Refused {
+fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], newer_name: bool) -> Refused {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     // Some servers wrap the envelope in an array.
     let envelope = body.get(0).unwrap_or(&body);
@@ -303,16 +282,16 @@ fn refusal(status: StatusCode, retry_after: Option<&str>, body: &[u8], newer_nam
     } else {
         "max_tokens"
     };
-    if status.is_client_error() && text.contains(&format!("'{other_name}'")) {
+    if matches!(status, 400..500) && text.contains(&format!("'{other_name}'")) {
         return Refused::OtherName;
     }
     // The text of a server's error may quote the message, so only its code is logged.
     let code = error.get("code").map(Value::to_string).filter(|code| code.len() < 100);
-    tracing::error!(status = status.as_u16(), code, "the model refused");
+    tracing::error!(status, code, "the model refused");
     match status {
-        StatusCode::UNAUTHORIZED => Refused::Key(Failed::elsewhere(Error::model_failed())),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failed::busy(retry_after).into(),
-        status if status.is_server_error() => Failed::after_a_pause(Error::model_failed()).into(),
+        401 => Refused::Key(Failed::elsewhere(Error::model_failed())),
+        429 | 503 => Failed::busy(retry_after).into(),
+        500.. => Failed::after_a_pause(Error::model_failed()).into(),
         _ => Failed::elsewhere(Error::model_failed()).into(),
     }
 }
@@ -338,24 +317,11 @@ fn classify(error: &Value) -> Option<Error> {
     }
 }
 
-/// A request that got no usable reply. Neither the URL, which may hold a key, nor the body is logged.
-fn failed(error: &reqwest::Error) -> Failed {
-    let kind = [
-        (error.is_timeout(), "timed out"),
-        (error.is_connect(), "no connection"),
-        (error.is_body() || error.is_decode(), "cut off"),
-    ];
-    let kind = kind.iter().find(|(is, _)| *is).map_or("no reply", |(_, kind)| kind);
-    tracing::error!(kind, "the model could not be asked");
-    Failed::after_a_pause(Error::model_failed())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn code_of(status: u16, body: &str) -> &'static str {
-        let status = StatusCode::from_u16(status).unwrap();
         match refusal(status, None, body.as_bytes(), false) {
             Refused::Failed(failed) | Refused::Key(failed) => failed.error.code(),
             Refused::OtherName => "other name",
