@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shared::api::{AccessKind, FALLBACK};
 
-use crate::support::{About, Account, Example, Random, System, examples};
+use crate::support::{About, Account, Example, Random, Request, System, examples};
 
 const EVENTS_OF_EACH_FUNCTION: usize = 150;
 
@@ -57,18 +57,25 @@ struct Attack<'a> {
 
 impl Attack<'_> {
     async fn run(mut self) -> usize {
-        let (mut caller, chat) = self.caller(0).await;
+        let (mut caller, mut ids) = self.caller(0).await;
         let (mut answers, mut successes) = (0, 0);
         for index in 1..=EVENTS_OF_EACH_FUNCTION {
-            let event = self.event(&caller, &chat);
+            let event = self.event(&caller, &ids);
             let shown = Shown(self.binary, event.clone());
             let reply = self.system.deliver(self.binary, event).await;
             match reply.status {
                 200..300 => {
                     successes += 1;
-                    // What may have ended the caller's session; the events that follow should have one.
-                    if ["users-logout", "users-password", "users-delete"].contains(&self.binary) {
-                        (caller, _) = self.caller(index).await;
+                    // What may have ended the caller's session or key, or the conversation; the events that follow should have one.
+                    let ending = [
+                        "users-logout",
+                        "users-password",
+                        "users-delete",
+                        "api-keys-revoke",
+                        "conversations-delete",
+                    ];
+                    if ending.contains(&self.binary) {
+                        (caller, ids) = self.caller(index).await;
                     }
                 }
                 400..500 => {
@@ -86,22 +93,29 @@ impl Attack<'_> {
         answers
     }
 
-    /// Somebody who may call the function, and a chat of theirs.
-    async fn caller(&self, index: usize) -> (Account, String) {
+    /// Somebody who may call the function, with the ids of a chat of theirs, its conversation and an API key of theirs.
+    async fn caller(&self, index: usize) -> (Account, [String; 3]) {
         let account = self.system.account(&format!("{}.{index}", self.binary)).await;
         let entry = shared::api::TABLE.iter().find(|entry| entry.name == self.binary);
         if entry.is_some_and(|entry| matches!(entry.access, AccessKind::Staff | AccessKind::Admin)) {
             self.system.set_text(&account, "role", "admin").await;
         }
-        let chat = self.system.chat(&account, "hello").await.expect_status(200);
-        (account, chat.body["chat"]["id"].as_str().unwrap().to_owned())
+        let chat = json!({"message": "hello", "conversation_id": "new"});
+        let chat = Request::post("/api/v1/chats", &chat).bearer(&account.access);
+        let chat = self.system.send(chat).await.expect_status(200);
+        let [id, conversation] =
+            ["id", "conversation_id"].map(|name| chat.body["chat"][name].as_str().unwrap().to_owned());
+        let (_, api_key) = self.system.api_key(&account, &json!({})).await;
+        (account, [id, conversation, api_key])
     }
 
-    fn event(&mut self, caller: &Account, chat: &str) -> Value {
+    fn event(&mut self, caller: &Account, [chat, conversation, api_key]: &[String; 3]) -> Value {
         let about = About {
             caller,
             target: "target",
             chat,
+            api_key,
+            conversation,
         };
         let all = examples(&about);
         let own: Vec<_> = all.iter().filter(|example| example.entry.name == self.binary).collect();
@@ -187,6 +201,10 @@ impl Attack<'_> {
                 format!("Token {}", self.random.draw("[0-9a-f]{40}")),
             )),
             17 => headers.push(("Authorization".into(), self.random.draw(any::<String>()))),
+            18 => {
+                let key = self.random.draw("Bearer sk-[0-9A-Za-z_-]{42,43}");
+                headers.push(("Authorization".into(), key));
+            }
             _ => {}
         }
         let json = self.random.percent(90);

@@ -36,6 +36,9 @@ const LATE: Duration = Duration::from_millis(1_700);
 /// How many cases run at once, besides those that mostly wait.
 static AT_ONCE: Semaphore = Semaphore::const_new(6);
 
+/// What an answer costs is the same as elsewhere, and three times that is held for it.
+const PRICES: &str = r#"{"version": "1", "models": {"echo": {"input": 20000000, "output": 20000000, "context": 10}}}"#;
+
 /// A client gives up after this many answers that ask it to come back.
 const PATIENCE: usize = 20;
 
@@ -51,6 +54,16 @@ enum Flow {
     ChatOfSlowModel,
     /// Killed while the model answers.
     ChatInterrupted,
+    /// More is held than it costs.
+    ChatWithApiKey,
+    ChatWithApiKeyOfFailingModel,
+    ChatBeginning,
+    KeyedChatBeginning,
+    ChatContinuing,
+    KeyedChatContinuing,
+    RenameConversation,
+    /// Of more chats than one transaction removes.
+    DeleteConversation,
     BalanceWithDeadHold,
     Adjust,
     KeyedAdjust,
@@ -67,6 +80,8 @@ enum Flow {
     Password,
     Delete,
     Deactivate,
+    MakeApiKey,
+    RevokeApiKey,
 }
 
 impl Flow {
@@ -78,6 +93,14 @@ impl Flow {
             Self::ChatOfFailingModel,
             Self::ChatOfSlowModel,
             Self::ChatInterrupted,
+            Self::ChatWithApiKey,
+            Self::ChatWithApiKeyOfFailingModel,
+            Self::ChatBeginning,
+            Self::KeyedChatBeginning,
+            Self::ChatContinuing,
+            Self::KeyedChatContinuing,
+            Self::RenameConversation,
+            Self::DeleteConversation,
             Self::BalanceWithDeadHold,
             Self::Adjust,
             Self::KeyedAdjust,
@@ -94,6 +117,8 @@ impl Flow {
             Self::Password,
             Self::Delete,
             Self::Deactivate,
+            Self::MakeApiKey,
+            Self::RevokeApiKey,
         ];
         if KEYED_CHAT {
             all.push(Self::KeyedChat);
@@ -110,6 +135,14 @@ impl Flow {
             Self::ChatOfFailingModel => "chat, the model fails",
             Self::ChatOfSlowModel => "chat, the model is too slow",
             Self::ChatInterrupted => "chat, killed meanwhile",
+            Self::ChatWithApiKey => "chat with an API key",
+            Self::ChatWithApiKeyOfFailingModel => "failing chat with an API key",
+            Self::ChatBeginning => "begin a conversation",
+            Self::KeyedChatBeginning => "begin one under a key",
+            Self::ChatContinuing => "talk in a conversation",
+            Self::KeyedChatContinuing => "talk in one under a key",
+            Self::RenameConversation => "rename a conversation",
+            Self::DeleteConversation => "delete a conversation",
             Self::BalanceWithDeadHold => "balance, with a dead hold",
             Self::Adjust => "adjust",
             Self::KeyedAdjust => "adjust, with a key",
@@ -126,6 +159,8 @@ impl Flow {
             Self::Password => "password",
             Self::Delete => "delete",
             Self::Deactivate => "deactivate",
+            Self::MakeApiKey => "make an API key",
+            Self::RevokeApiKey => "revoke an API key",
         }
     }
 
@@ -139,6 +174,28 @@ impl Flow {
                 | Self::ChatOfFailingModel
                 | Self::ChatOfSlowModel
                 | Self::ChatInterrupted
+                | Self::ChatWithApiKey
+                | Self::ChatWithApiKeyOfFailingModel
+                | Self::ChatBeginning
+                | Self::KeyedChatBeginning
+                | Self::ChatContinuing
+                | Self::KeyedChatContinuing
+        )
+    }
+
+    /// Whether there is a conversation with one chat already.
+    fn has_conversation(self) -> bool {
+        matches!(
+            self,
+            Self::ChatContinuing | Self::KeyedChatContinuing | Self::RenameConversation | Self::DeleteConversation
+        )
+    }
+
+    /// Whether what is said is said in a conversation.
+    fn is_in_conversation(self) -> bool {
+        matches!(
+            self,
+            Self::ChatBeginning | Self::KeyedChatBeginning | Self::ChatContinuing | Self::KeyedChatContinuing
         )
     }
 
@@ -146,15 +203,35 @@ impl Flow {
         matches!(self, Self::Adjust | Self::KeyedAdjust | Self::AdjustNeedingDeadHold)
     }
 
+    /// The user has an API key: the request is sent with it, or something happens to it.
+    fn has_api_key(self) -> bool {
+        self.is_sent_with_api_key() || matches!(self, Self::RevokeApiKey | Self::Password | Self::Delete)
+    }
+
+    fn is_sent_with_api_key(self) -> bool {
+        matches!(self, Self::ChatWithApiKey | Self::ChatWithApiKeyOfFailingModel)
+    }
+
     fn has_key(self) -> bool {
-        matches!(self, Self::KeyedChat | Self::KeyedAdjust)
+        matches!(
+            self,
+            Self::KeyedChat | Self::KeyedChatBeginning | Self::KeyedChatContinuing | Self::KeyedAdjust
+        )
     }
 
     /// Where money moves, a second fault follows the first.
     fn takes_pairs(self) -> bool {
         matches!(
             self,
-            Self::Chat | Self::KeyedChat | Self::ChatBesideDeadHold | Self::Adjust | Self::KeyedAdjust
+            Self::Chat
+                | Self::KeyedChat
+                | Self::ChatBesideDeadHold
+                | Self::ChatWithApiKey
+                | Self::ChatBeginning
+                | Self::ChatContinuing
+                | Self::DeleteConversation
+                | Self::Adjust
+                | Self::KeyedAdjust
         )
     }
 
@@ -165,7 +242,10 @@ impl Flow {
             ("REFRESH_TOKEN_SECONDS", "7200"),
         ];
         match self {
-            Self::ChatOfFailingModel => overrides.push(("ECHO_FAILURE", "error")),
+            Self::ChatOfFailingModel | Self::ChatWithApiKeyOfFailingModel => {
+                overrides.push(("ECHO_FAILURE", "error"));
+            }
+            Self::ChatWithApiKey => overrides.extend([("MODEL_PRICES", PRICES), ("MODEL_MAX_OUTPUT_TOKENS", "5")]),
             Self::ChatOfSlowModel => overrides.extend([
                 ("ECHO_DELAY_MILLISECONDS", "60000"),
                 ("MODEL_TIMEOUT_MILLISECONDS", "20"),
@@ -179,11 +259,11 @@ impl Flow {
     /// The answer of a run without faults.
     fn success(self) -> (u16, Option<&'static str>) {
         match self {
-            Self::ChatOfFailingModel => (502, Some("model_failed")),
+            Self::ChatOfFailingModel | Self::ChatWithApiKeyOfFailingModel => (502, Some("model_failed")),
             Self::ChatOfSlowModel => (504, Some("model_timed_out")),
             Self::ReusedRefresh | Self::ClassicReusedRefresh => (401, Some("token_not_valid")),
-            Self::Register | Self::ClassicRegister => (201, None),
-            Self::Password | Self::Delete => (204, None),
+            Self::Register | Self::ClassicRegister | Self::MakeApiKey => (201, None),
+            Self::Password | Self::Delete | Self::RevokeApiKey | Self::DeleteConversation => (204, None),
             _ => (200, None),
         }
     }
@@ -193,6 +273,8 @@ impl Flow {
         match self {
             Self::Register | Self::ClassicRegister => Some((400, "username_taken")),
             Self::Logout | Self::Password | Self::Delete => Some((401, "token_not_valid")),
+            Self::RevokeApiKey => Some((404, "api_key_not_found")),
+            Self::DeleteConversation => Some((404, "conversation_not_found")),
             // It took everything off, and can be told so only under a key.
             Self::AdjustNeedingDeadHold => Some((400, "invalid")),
             _ => None,
@@ -204,8 +286,8 @@ impl Flow {
         match self {
             _ if self.is_chat() => &["busy", "hold_lost", "outcome_unknown"],
             _ if self.is_adjustment() => &["busy", "outcome_unknown"],
-            Self::Delete => &["busy", "deletion_continues"],
-            Self::Password => &["busy", "outcome_unknown"],
+            Self::Delete | Self::DeleteConversation => &["busy", "deletion_continues"],
+            Self::Password | Self::MakeApiKey | Self::RevokeApiKey => &["busy", "outcome_unknown"],
             _ => &["busy"],
         }
     }
@@ -283,6 +365,10 @@ struct Scene {
     user: Account,
     /// The key of the `Token` scheme, and its hash.
     auth_key: Option<(String, String)>,
+    /// The API key, and its name.
+    api_key: Option<(String, String)>,
+    /// The chat that was said before, and the conversation that it is in.
+    before: Option<(String, String)>,
     request: Request,
 }
 
@@ -365,6 +451,8 @@ impl Lane {
             return Scene {
                 user,
                 auth_key: None,
+                api_key: None,
+                before: None,
                 request,
             };
         }
@@ -382,6 +470,8 @@ impl Lane {
             return Scene {
                 user,
                 auth_key: None,
+                api_key: None,
+                before: None,
                 request: Request::post("/api/login", &body),
             };
         }
@@ -402,19 +492,65 @@ impl Lane {
             Flow::Delete => self.leave_chats(&user.username, 60).await,
             _ => {}
         }
-        let request = self.request(flow, &user);
+        let api_key = if flow.has_api_key() {
+            let make = Request::post("/api/v1/api-keys", &json!({"name": "a key", "cap": GRANT}));
+            let made = self.ask(make.bearer(&user.access)).await.expect_status(201);
+            let of = |member: &str| made.body["api_key"][member].as_str().unwrap().to_owned();
+            Some((of("key"), of("id")))
+        } else {
+            None
+        };
+        let before = if flow.has_conversation() {
+            let body = json!({"message": "the first", "conversation_id": "new"});
+            let said = self
+                .ask(Request::post("/api/v1/chats", &body).bearer(&user.access))
+                .await;
+            let said = said.expect_status(200);
+            let [chat, conversation] =
+                ["id", "conversation_id"].map(|name| said.body["chat"][name].as_str().unwrap().to_owned());
+            if flow == Flow::DeleteConversation {
+                system.lengthen_conversation(&user.username, &conversation, 60, 2).await;
+            }
+            Some((chat, conversation))
+        } else {
+            None
+        };
+        let conversation = before.as_ref().map_or("new", |(_, conversation)| conversation);
+        let request = self.request(flow, &user, api_key.as_ref(), conversation);
         Scene {
             user,
             auth_key: Some((key, hash)),
+            api_key,
+            before,
             request,
         }
     }
 
-    fn request(&self, flow: Flow, user: &Account) -> Request {
+    fn request(&self, flow: Flow, user: &Account, api_key: Option<&(String, String)>, conversation: &str) -> Request {
         let refresh = json!({"refresh": user.refresh});
         let of_root = |request: Request| request.bearer(&self.root.as_ref().unwrap().access);
+        let one = format!("/api/v1/conversations/{conversation}");
         let request = match flow {
-            _ if flow.is_chat() => Request::post("/api/v1/chats", &json!({"message": "hello"})).bearer(&user.access),
+            _ if flow.is_in_conversation() => {
+                let body = json!({"message": "hello", "conversation_id": conversation});
+                Request::post("/api/v1/chats", &body).bearer(&user.access)
+            }
+            Flow::RenameConversation => {
+                Request::with_body("PATCH", &one, &json!({"title": "Another"})).bearer(&user.access)
+            }
+            Flow::DeleteConversation => Request::new("DELETE", &one).bearer(&user.access),
+            _ if flow.is_chat() => {
+                let request = Request::post("/api/v1/chats", &json!({"message": "hello"}));
+                match api_key.filter(|_| flow.is_sent_with_api_key()) {
+                    Some((key, _)) => request.bearer(key),
+                    None => request.bearer(&user.access),
+                }
+            }
+            Flow::MakeApiKey => Request::post("/api/v1/api-keys", &json!({"name": "a key"})).bearer(&user.access),
+            Flow::RevokeApiKey => {
+                let (_, id) = api_key.unwrap();
+                Request::new("DELETE", &format!("/api/v1/api-keys/{id}")).bearer(&user.access)
+            }
             _ if flow.is_adjustment() => {
                 // What takes everything off needs what the dead call holds.
                 let amount = match flow {
@@ -537,7 +673,7 @@ impl Lane {
                     && flow
                         .done_before()
                         .is_some_and(|(status, code)| told == (status, Some(code)))
-                || flow == Flow::KeyedChat && told.0 == 409;
+                || flow.is_chat() && flow.has_key() && told.0 == 409;
             assert!(
                 documented,
                 "{told:?} is no documented answer of {flow:?}: {:?} {}",
@@ -581,12 +717,19 @@ impl Lane {
             .iter()
             .map(|reply| reply.body["chat"]["id"].as_str().unwrap().to_owned())
             .collect();
-        let stored: BTreeSet<_> = books.chats.iter().map(|(id, _)| id.clone()).collect();
+        let mut stored: BTreeSet<_> = books.chats.iter().map(|(id, _)| id.clone()).collect();
+        if flow.is_in_conversation() {
+            let said: BTreeSet<_> = books.said.iter().map(|(_, chat)| chat.clone()).collect();
+            assert_eq!(said, stored, "each of them is stored once more");
+            let begun = if scene.before.is_some() { 1 } else { stored.len() };
+            assert_eq!(books.conversations.len(), begun, "{books:?}");
+        }
+        let before = scene.before.iter().filter(|(chat, _)| stored.remove(chat)).count();
         assert!(told.is_subset(&stored), "{told:?} were answered, {stored:?} are stored");
         // What was called busy or lost was not charged; only what nobody knows may have been.
         let most = match flow {
             _ if flow.has_key() => 1,
-            Flow::ChatOfFailingModel | Flow::ChatOfSlowModel => 0,
+            Flow::ChatOfFailingModel | Flow::ChatOfSlowModel | Flow::ChatWithApiKeyOfFailingModel => 0,
             _ => told.len() + unknown(answers),
         };
         assert!(stored.len() <= most, "{stored:?} are stored, {most} can be explained");
@@ -597,7 +740,11 @@ impl Lane {
         } else {
             assert_eq!(answered.len(), told.len(), "each answer is a chat of its own");
         }
-        assert_eq!(books.balance, GRANT - COST * i64::try_from(stored.len()).unwrap());
+        let charged = COST * i64::try_from(before + stored.len()).unwrap();
+        assert_eq!(books.balance, GRANT - charged);
+        if let Some((_, id)) = &scene.api_key {
+            assert_eq!(books.api_keys[id], charged, "what was charged is what was spent");
+        }
     }
 
     async fn check_adjustments(&self, flow: Flow, scene: &Scene, answers: &[Option<Reply>]) {
@@ -623,7 +770,11 @@ impl Lane {
         let mut balance = books.grant;
         for (_, amount, after) in &books.ledger {
             balance += amount;
-            assert_eq!(balance, *after, "an entry says a balance that never was: {books:?}");
+            assert_eq!(
+                Some(balance),
+                *after,
+                "an entry says a balance that never was: {books:?}"
+            );
         }
         assert_eq!(
             self.audited(&scene.user).await,
@@ -705,7 +856,9 @@ impl Lane {
             Flow::Password => {
                 assert_eq!((books.sessions, books.token_version), (0, 1), "changed once");
                 assert_eq!(books.auth_key, None);
+                assert!(books.api_keys.is_empty());
                 self.check_key_is_gone(scene).await;
+                self.check_api_key_is_gone(scene).await;
                 look(&user.access).await.expect_error(401, "token_not_valid");
                 let old = log_in("/api/v1/users/login", PASSWORD).await;
                 old.expect_error(401, "invalid_credentials");
@@ -714,28 +867,75 @@ impl Lane {
             Flow::Delete => {
                 assert_eq!(books.items, 0, "something is left of a deleted account");
                 self.check_key_is_gone(scene).await;
+                self.check_api_key_is_gone(scene).await;
                 look(&user.access).await.expect_error(401, "token_not_valid");
                 let again = Request::post("/api/register", &credentials(&user.username, PASSWORD));
                 let again = self.ask(again).await.expect_status(201);
                 look(&again.text_of("access")).await.expect_status(200);
                 assert_eq!(system.items(&user.username).await.len(), 1);
             }
+            Flow::RenameConversation => {
+                let (_, conversation) = scene.before.as_ref().unwrap();
+                let one = Request::get(&format!("/api/v1/conversations/{conversation}")).bearer(&user.access);
+                let one = self.ask(one).await.expect_status(200);
+                assert_eq!(one.body["conversation"]["title"], "Another");
+            }
+            Flow::DeleteConversation => {
+                let books = self.settled_books(user).await;
+                assert!(
+                    books.chats.is_empty() && books.said.is_empty() && books.conversations.is_empty(),
+                    "something is left of a deleted conversation: {books:?}"
+                );
+                assert_eq!((books.ledger.len(), books.balance), (2, GRANT - COST));
+            }
             Flow::Deactivate => {
                 assert_eq!((books.active, books.sessions), (false, 0));
                 assert_eq!(self.audited(user).await, 1);
                 look(&user.access).await.expect_error(401, "user_inactive");
             }
+            Flow::MakeApiKey => {
+                for reply in &successes {
+                    let key = reply.body["api_key"]["key"].as_str().unwrap();
+                    look(key).await.expect_status(200);
+                }
+                // Whoever got no answer may have a key that nobody has the text of.
+                let made = books.api_keys.len();
+                let most = successes.len() + unknown(answers);
+                assert!((successes.len()..=most).contains(&made), "{made} keys");
+                for id in books.api_keys.keys() {
+                    assert!(
+                        self.item(id, "APIKEY").await.is_some(),
+                        "nothing leads from the key to its owner"
+                    );
+                }
+            }
+            Flow::RevokeApiKey => {
+                assert!(books.api_keys.is_empty());
+                self.check_api_key_is_gone(scene).await;
+            }
             _ => unreachable!("{flow:?} is checked elsewhere"),
         }
     }
 
-    async fn check_key_is_gone(&self, scene: &Scene) {
-        let (key, hash) = scene.auth_key.as_ref().unwrap();
+    /// What leads from a key to its owner, if there is anything.
+    async fn item(&self, key: &str, sk: &str) -> Option<HashMap<String, AttributeValue>> {
         let system = &self.system;
         let get = system.client.get_item().table_name(&system.table);
-        let get = get.key("pk", AttributeValue::S(format!("TOKEN#{hash}")));
-        let get = get.key("sk", AttributeValue::S("TOKEN".into()));
-        assert_eq!(get.send().await.unwrap().item, None, "the key's item is left");
+        let get = get.key("pk", AttributeValue::S(format!("TOKEN#{key}")));
+        let get = get.key("sk", AttributeValue::S(sk.into())).consistent_read(true);
+        get.send().await.unwrap().item
+    }
+
+    async fn check_api_key_is_gone(&self, scene: &Scene) {
+        let (key, id) = scene.api_key.as_ref().unwrap();
+        assert_eq!(self.item(id, "APIKEY").await, None, "the API key's item is left");
+        let look = Request::get("/api/v1/users/me").bearer(key);
+        self.ask(look).await.expect_error(401, "token_not_valid");
+    }
+
+    async fn check_key_is_gone(&self, scene: &Scene) {
+        let (key, hash) = scene.auth_key.as_ref().unwrap();
+        assert_eq!(self.item(hash, "TOKEN").await, None, "the key's item is left");
         let look = Request::get("/api/v1/users/me").auth_key(key);
         self.ask(look).await.expect_error(401, "token_not_valid");
     }

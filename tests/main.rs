@@ -18,6 +18,7 @@ mod support;
 
 mod admin;
 mod agreement;
+mod api_keys;
 mod bad_input;
 mod bedrock;
 mod charging;
@@ -25,6 +26,7 @@ mod chats;
 mod clients;
 mod closing;
 mod completions;
+mod conversations;
 mod edge;
 mod edge_fuzz;
 mod faults;

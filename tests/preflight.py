@@ -25,7 +25,7 @@ REFUSED = [
     f"{A}\"#set($allowed = '*')", "#set($allowed = '*')", "$allowed", "${entry}", "$context.apiId", f"{A}\r\nSet-Cookie: a=b", ",", "'",
 ]  # fmt: skip
 GRANTS = {"Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS", "Access-Control-Max-Age": "7200",
-          "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Idempotency-Key, OpenAI-Organization, OpenAI-Project, User-Agent, X-CSRFToken, X-Requested-With, X-Stainless-Arch, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"}  # fmt: skip
+          "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Idempotency-Key, OpenAI-Organization, OpenAI-Project, User-Agent, X-CSRFToken, X-Requested-With, X-Stainless-Arch, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout"}  # fmt: skip
 BAD_LISTS = ["", "null", "https://a.example/", "HTTPS://a.example", "*,https://a.example", "https://*.example", "https://a.example,",
              "https://a.example','x", "https://a.example ,https://b.example", "https://$a.example", "https://a.example\nx"]  # fmt: skip
 

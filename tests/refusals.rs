@@ -11,8 +11,8 @@ enum Caller {
     Nobody,
     Bearer(Account),
     Token(String),
-    /// A token of another deployment.
-    Foreign(String),
+    /// A token of another deployment, or an API key.
+    Other(String),
 }
 
 impl Caller {
@@ -21,7 +21,7 @@ impl Caller {
             Self::Nobody => request,
             Self::Bearer(account) => request.bearer(&account.access),
             Self::Token(key) => request.auth_key(key),
-            Self::Foreign(token) => request.bearer(token),
+            Self::Other(token) => request.bearer(token),
         }
     }
 }
@@ -30,15 +30,23 @@ impl Caller {
 fn expected(kind: &str, access: AccessKind) -> Option<(u16, &'static str)> {
     let role = match kind {
         "nobody" => return Some((401, "not_authenticated")),
-        "foreign" | "logged-out" | "unknown key" | "key of another password" => return Some((401, "token_not_valid")),
-        "inactive" | "inactive with key" => return Some((401, "user_inactive")),
-        "user" | "user with key" => 0,
-        "staff" | "staff with key" => 1,
-        "admin" | "admin with key" => 2,
+        "foreign"
+        | "logged-out"
+        | "unknown key"
+        | "key of another password"
+        | "unknown API key"
+        | "revoked API key"
+        | "expired API key"
+        | "API key of another password" => return Some((401, "token_not_valid")),
+        "inactive" | "inactive with key" | "inactive with API key" => return Some((401, "user_inactive")),
+        _ if kind.ends_with("with API key") && access == AccessKind::Owner => return Some((403, "permission_denied")),
+        "user" | "user with key" | "user with API key" => 0,
+        "staff" | "staff with key" | "staff with API key" => 1,
+        "admin" | "admin with key" | "admin with API key" => 2,
         other => panic!("what of {other}?"),
     };
     let needed = match access {
-        AccessKind::Public | AccessKind::SignedIn => 0,
+        AccessKind::Public | AccessKind::SignedIn | AccessKind::Owner => 0,
         AccessKind::Staff => 1,
         AccessKind::Admin => 2,
     };
@@ -60,36 +68,55 @@ async fn caller(system: &System, kind: &str, name: &str) -> (Caller, Account) {
     }
     let caller = match kind {
         "nobody" => Caller::Nobody,
-        "foreign" => Caller::Foreign(Forge::of(&account.access).sign_with(b"the seed of another system......")),
+        "foreign" => Caller::Other(Forge::of(&account.access).sign_with(b"the seed of another system......")),
         "logged-out" => {
             let logout = Request::post("/api/v1/users/logout", &json!({"refresh": account.refresh}));
             system.send(logout.bearer(&account.access)).await.expect_status(200);
             Caller::Bearer(account.clone())
         }
         "unknown key" => Caller::Token("0123456789abcdef0123456789abcdef01234567".into()),
-        "key of another password" => {
+        "unknown API key" => Caller::Other(format!("sk-{}", "A".repeat(43))),
+        "key of another password" | "API key of another password" => {
             let key = key_of(system, &account).await;
+            let (api_key, _) = system.api_key(&account, &json!({})).await;
             let change = json!({"old": account.password, "new": "another horse battery"});
             let change = Request::post("/api/v1/users/password", &change).auth_key(&key);
             system.send(change).await.expect_status(204);
-            Caller::Token(key)
-        }
-        "inactive" | "inactive with key" => {
-            let key = key_of(system, &account).await;
-            system.set(&account, "active", AttributeValue::Bool(false)).await;
-            if kind == "inactive" {
-                Caller::Bearer(account.clone())
-            } else {
+            if kind == "key of another password" {
                 Caller::Token(key)
+            } else {
+                Caller::Other(api_key)
             }
         }
+        "revoked API key" => {
+            let (key, id) = system.api_key(&account, &json!({})).await;
+            let revoke = Request::new("DELETE", &format!("/api/v1/api-keys/{id}"));
+            system.send(revoke.bearer(&account.access)).await.expect_status(204);
+            Caller::Other(key)
+        }
+        "expired API key" => {
+            let (key, _) = system.api_key(&account, &json!({"expires_in_seconds": 1})).await;
+            tokio::time::sleep(std::time::Duration::from_millis(1_001)).await;
+            Caller::Other(key)
+        }
+        "inactive" | "inactive with key" | "inactive with API key" => {
+            let key = key_of(system, &account).await;
+            let (api_key, _) = system.api_key(&account, &json!({})).await;
+            system.set(&account, "active", AttributeValue::Bool(false)).await;
+            match kind {
+                "inactive" => Caller::Bearer(account.clone()),
+                "inactive with key" => Caller::Token(key),
+                _ => Caller::Other(api_key),
+            }
+        }
+        _ if kind.ends_with("with API key") => Caller::Other(system.api_key(&account, &json!({})).await.0),
         _ if kind.ends_with("with key") => Caller::Token(key_of(system, &account).await),
         _ => Caller::Bearer(account.clone()),
     };
     (caller, account)
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 21] = [
     "nobody",
     "foreign",
     "logged-out",
@@ -102,6 +129,15 @@ const KINDS: [&str; 12] = [
     "staff",
     "staff with key",
     "admin",
+    "admin with key",
+    "unknown API key",
+    "revoked API key",
+    "expired API key",
+    "API key of another password",
+    "inactive with API key",
+    "user with API key",
+    "staff with API key",
+    "admin with API key",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +145,7 @@ async fn every_endpoint_refuses_the_wrong_caller() {
     let system = System::start().await;
     system.account("target").await;
     let (mut cases, mut refused) = (0, 0);
-    for kind in KINDS.into_iter().chain(["admin with key"]) {
+    for kind in KINDS {
         let (mut calling, mut account) = caller(&system, kind, &kind.replace(' ', "-")).await;
         let count = protected(&About::caller(&account)).len();
         for index in 0..count {
@@ -134,11 +170,19 @@ async fn every_endpoint_refuses_the_wrong_caller() {
                     reply.expect_error(status, code);
                     refused += 1;
                 }
-                // An admin's account cannot be deleted, the example's chat is nobody's, and a key has no session to log out from; none of
-                // it is about who calls.
+                // An admin's account cannot be deleted, and the example's chat, conversation and API key are nobody's; none of it is about
+                // who calls.
                 None => assert!(
                     reply.status == example.entry.success
-                        || [("users-delete", 409), ("chats-get", 404)].contains(&(example.entry.name, reply.status)),
+                        || [
+                            ("users-delete", 409),
+                            ("chats-get", 404),
+                            ("api-keys-revoke", 404),
+                            ("conversations-get", 404),
+                            ("conversations-update", 404),
+                            ("conversations-delete", 404)
+                        ]
+                        .contains(&(example.entry.name, reply.status)),
                     "{place}"
                 ),
             }
@@ -152,8 +196,8 @@ async fn every_endpoint_refuses_the_wrong_caller() {
     println!("{cases} cases, {refused} refused");
     let target = system.items("target").await;
     let user = target.iter().find(|item| item["sk"].as_s().unwrap() == "USER").unwrap();
-    // Two kinds of admin adjusted it by 5 and gave it a role; nobody else changed anything.
-    assert_eq!(user["balance"], AttributeValue::N("4010".into()));
+    // Three kinds of admin adjusted it by 5 and gave it a role; nobody else changed anything.
+    assert_eq!(user["balance"], AttributeValue::N("4015".into()));
     assert_eq!(user["role"], AttributeValue::S("staff".into()));
     system.check_ledger("target").await;
 }

@@ -23,8 +23,9 @@ const USERS: u64 = 6;
 /// Of a thousand requests to the table, how many meet a fault.
 const FAULTS_PER_THOUSAND: u64 = 70;
 /// The functions at work, each with as many processes.
-const FUNCTIONS: [(&str, usize); 6] = [
+const FUNCTIONS: [(&str, usize); 7] = [
     ("chats-send", 3),
+    ("conversations-delete", 2),
     ("users-balance", 2),
     ("chats-list", 2),
     ("token-refresh", 2),
@@ -36,6 +37,10 @@ const FUNCTIONS: [(&str, usize); 6] = [
 enum Kind {
     Chat,
     KeyedChat,
+    /// A message in a conversation.
+    Talk,
+    /// The end of a conversation, perhaps while messages in it are answered.
+    EndTalk,
     Balance,
     History,
     Refresh,
@@ -47,9 +52,11 @@ enum Kind {
 impl Kind {
     fn of(dice: &mut Dice) -> Self {
         match dice.below(100) {
-            0..28 => Self::Chat,
-            28..45 => Self::KeyedChat,
-            45..60 => Self::Balance,
+            0..20 => Self::Chat,
+            20..33 => Self::KeyedChat,
+            33..47 => Self::Talk,
+            47..51 => Self::EndTalk,
+            51..60 => Self::Balance,
             60..75 => Self::History,
             75..83 => Self::Refresh,
             83..86 => Self::Login,
@@ -74,6 +81,14 @@ impl Kind {
                 "503 hold_lost",
                 "503 outcome_unknown",
             ],
+            Self::Talk => &[
+                "402 insufficient_tokens",
+                "404 conversation_not_found",
+                "503 busy",
+                "503 hold_lost",
+                "503 outcome_unknown",
+            ],
+            Self::EndTalk => &["404 conversation_not_found", "503 busy", "503 deletion_continues"],
             Self::Adjust | Self::KeyedAdjust => &["400 invalid", "503 busy", "503 outcome_unknown"],
             _ => &["503 busy"],
         }
@@ -92,6 +107,14 @@ struct Told {
     entries: BTreeSet<String>,
     /// How often nobody knew whether a chat was stored.
     unknown_chats: usize,
+    /// The chats of conversations, and which of these each is in.
+    said: BTreeMap<String, String>,
+    /// How often nobody knew whether a chat of a conversation was stored.
+    unknown_said: usize,
+    /// The conversations that go on.
+    conversations: Vec<String>,
+    /// The others, and whether it is known that they are gone.
+    ended: BTreeMap<String, bool>,
     /// How often nobody knew whether a balance was adjusted.
     unknown_entries: usize,
     /// Keys under which an adjustment was asked for and no last word was said.
@@ -167,7 +190,7 @@ impl Round {
         let reply = self.system.try_send(request).await;
         let label = label(reply.as_ref());
         let is_documented =
-            ["200", "no answer"].contains(&label.as_str()) || kind.documented().contains(&label.as_str());
+            ["200", "204", "no answer"].contains(&label.as_str()) || kind.documented().contains(&label.as_str());
         assert!(is_documented, "{kind:?} was answered {label}");
         *self.answers.lock().unwrap().entry((kind, label)).or_default() += 1;
         reply
@@ -185,6 +208,21 @@ impl Round {
                 if !self.keyed_chat(user, number, 3).await {
                     user.told.lock().unwrap().open_chats.push(number);
                 }
+            }
+            Kind::Talk => self.talk(user, number, &mut dice).await,
+            Kind::EndTalk => {
+                let ending = {
+                    let mut told = user.told.lock().unwrap();
+                    let count = u64::try_from(told.conversations.len()).unwrap();
+                    if count == 0 {
+                        return;
+                    }
+                    let ending = usize::try_from(dice.below(count)).unwrap();
+                    let ending = told.conversations.swap_remove(ending);
+                    told.ended.insert(ending.clone(), false);
+                    ending
+                };
+                self.end_talk(user, &ending, 3).await;
             }
             Kind::Balance => {
                 let request = Request::get("/api/v1/users/token-balance");
@@ -220,6 +258,51 @@ impl Round {
                     let id = reply.body["chat"]["id"].as_str().unwrap().to_owned();
                     assert!(told.chats.insert(id), "two answers are one chat");
                 }
+                return;
+            }
+        }
+    }
+
+    async fn talk(&self, user: &Witness, number: u64, dice: &mut Dice) {
+        let conversation = {
+            let told = user.told.lock().unwrap();
+            let count = u64::try_from(told.conversations.len()).unwrap();
+            // Mostly goes on with one that there is.
+            let choice = usize::try_from(dice.below(count + 1 + u64::from(count == 0))).unwrap();
+            told.conversations.get(choice).cloned()
+        };
+        let sent = conversation.clone().unwrap_or_else(|| "new".into());
+        let body = json!({"message": format!("message {number}"), "conversation_id": sent});
+        let request = Request::post("/api/v1/chats", &body).bearer(&self.access(user).await);
+        let reply = self.send(Kind::Talk, &request).await;
+        let mut told = user.told.lock().unwrap();
+        told.unknown_said += usize::from(is_unknown(reply.as_ref()));
+        let Some(reply) = reply else { return };
+        if reply.status == 404 {
+            let ended = conversation.is_some_and(|conversation| told.ended.contains_key(&conversation));
+            assert!(ended, "a conversation is gone that nobody has ended");
+            return;
+        }
+        if reply.status == 200 {
+            let [chat, said_in] =
+                ["id", "conversation_id"].map(|name| reply.body["chat"][name].as_str().unwrap().to_owned());
+            if conversation.is_none() {
+                told.conversations.push(said_in.clone());
+            }
+            assert_eq!(told.said.insert(chat, said_in), None, "two answers are one chat");
+        }
+    }
+
+    async fn end_talk(&self, user: &Witness, conversation: &str, tries: usize) {
+        let path = format!("/api/v1/conversations/{conversation}");
+        let request = Request::new("DELETE", &path).bearer(&self.access(user).await);
+        for attempt in 0..tries {
+            if attempt > 2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let reply = self.send(Kind::EndTalk, &request).await;
+            if reply.is_some_and(|reply| reply.status < 500) {
+                user.told.lock().unwrap().ended.insert(conversation.to_owned(), true);
                 return;
             }
         }
@@ -324,6 +407,14 @@ impl Round {
                 "a key without a last word"
             );
         }
+        for user in &self.users {
+            let ended = user.told.lock().unwrap().ended.clone();
+            for (conversation, _) in ended.iter().filter(|(_, gone)| !**gone) {
+                self.end_talk(user, conversation, 60).await;
+            }
+            let ended = &user.told.lock().unwrap().ended;
+            assert!(ended.values().all(|gone| *gone), "a conversation without an end");
+        }
         tokio::time::sleep(Duration::from_millis(2_200)).await;
         for user in &self.users {
             let open = std::mem::take(&mut user.told.lock().unwrap().open_chats);
@@ -343,7 +434,9 @@ impl Round {
             let told = user.told.lock().unwrap();
             assert!(books.holds.is_empty(), "{books:?}");
             assert_eq!(books.sessions, 1, "{books:?}");
-            let chats: BTreeSet<_> = books.chats.iter().map(|(id, _)| id.clone()).collect();
+            let said: BTreeSet<_> = books.said.iter().map(|(_, chat)| chat.clone()).collect();
+            let chats = books.chats.iter().map(|(id, _)| id.clone());
+            let chats: BTreeSet<_> = chats.filter(|id| !said.contains(id)).collect();
             assert!(told.chats.is_subset(&chats), "a 200 without its chat");
             let unexplained = chats.len() - told.chats.len();
             assert!(
@@ -351,7 +444,24 @@ impl Round {
                 "{unexplained} chats that nobody was told of"
             );
             assert!(books.chats.iter().all(|(_, cost)| *cost == 100));
-            let entries: BTreeSet<_> = books.ledger.iter().map(|(id, ..)| id.clone()).collect();
+            // What was said in conversations that are gone is in the ledger, once.
+            let (removals, adjustments): (Vec<_>, Vec<_>) =
+                books.ledger.iter().partition(|(_, _, after)| after.is_none());
+            let removed: i64 = removals.iter().map(|(_, amount, _)| -amount / 100).sum();
+            let charged = said.len() + usize::try_from(removed).unwrap();
+            let unexplained = charged - told.said.len();
+            assert!(
+                unexplained <= told.unknown_said,
+                "{unexplained} chats of conversations that nobody was told of"
+            );
+            for (chat, conversation) in &told.said {
+                let is_gone = told.ended.contains_key(conversation);
+                assert_eq!(is_gone, !said.contains(chat), "{chat} of {conversation}");
+            }
+            for (id, deleting) in &books.conversations {
+                assert!(!deleting && !told.ended.contains_key(id), "{id} is not gone");
+            }
+            let entries: BTreeSet<_> = adjustments.iter().map(|(id, ..)| id.clone()).collect();
             assert!(told.entries.is_subset(&entries), "a 200 without its ledger entry");
             let unexplained = entries.len() - told.entries.len();
             assert!(
@@ -370,7 +480,8 @@ impl Round {
         let mut entries = 0;
         for user in &self.users {
             let name = user.account.lock().await.username.clone();
-            entries += Books::of(&self.system, &name).await.ledger.len();
+            let ledger = Books::of(&self.system, &name).await.ledger;
+            entries += ledger.iter().filter(|(_, _, after)| after.is_some()).count();
         }
         assert_eq!(trail, entries, "one audit entry for one adjustment");
     }
@@ -427,7 +538,7 @@ async fn the_books_are_right_whatever_fails_and_whoever_is_killed() {
             let mut killed = 0;
             while !is_over() {
                 tokio::time::sleep(Duration::from_millis(200 + dice.below(600))).await;
-                let (function, _) = FUNCTIONS[usize::try_from(dice.below(6)).unwrap()];
+                let (function, _) = FUNCTIONS[usize::try_from(dice.below(7)).unwrap()];
                 round.system.kill_one(function, dice.next());
                 killed += 1;
             }

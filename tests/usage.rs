@@ -37,7 +37,7 @@ const fn bar(
     }
 }
 
-const BARS: [Bar; 40] = [
+const BARS: [Bar; 53] = [
     bar("users-register", "/api/v1/users", "sign-up", 1, 1, 2.0),
     // Account and key are stored together or not at all, which a transaction costs.
     bar("users-register", "/api/register", "classic sign-up", 1, 1, 5.0),
@@ -54,16 +54,29 @@ const BARS: [Bar; 40] = [
     bar("users-list", "/api/v1/users/all", "first page", 1, 2, 0.0),
     bar("users-balance", "/api/v1/users/token-balance", "balance", 1, 1, 0.0),
     bar("users-balance", "/api/token-balance", "with a token key", 1, 1, 0.0),
+    bar("users-balance", "/api/token-balance", "with an API key", 1, 1, 0.0),
     bar("users-profile", "/api/v1/users/me", "profile", 1, 1, 0.0),
     bar("users-password", "/api/v1/users/password", "new password", 2, 4, 4.0),
     bar("users-delete", "/api/v1/users/me", "no chats", 4, 6, 7.0),
+    // The account and the key, which in a transaction count twice.
+    bar("api-keys-create", "/api/v1/api-keys", "new key", 1, 1, 4.0),
+    bar("api-keys-list", "/api/v1/api-keys", "no keys", 1, 1, 0.0),
+    // The account names the keys.
+    bar("api-keys-list", "/api/v1/api-keys", "one key", 2, 2, 0.0),
+    bar("api-keys-revoke", "/api/v1/api-keys/{id}", "revocation", 1, 1, 4.0),
     bar("chats-send", "/api/v1/chats", "chat", 2, 2, 5.0),
     bar("chats-send", "/api/chat", "with a token key", 2, 2, 5.0),
+    bar("chats-send", "/api/chat", "with an API key", 2, 2, 5.0),
     // The key is looked up while the hold is placed, and remembered with the settlement.
     bar("chats-send", "/api/v1/chats", "idempotent", 2, 3, 7.0),
     bar("chats-send", "/api/v1/chats", "replayed", 3, 4, 2.0),
     bar("chats-stream", "/api/v1/chats/stream", "chat", 2, 2, 5.0),
     bar("chats-stream", "/api/v1/chats/stream", "replayed", 3, 4, 2.0),
+    // The chat is stored once more, where the conversation is read, and the conversation with it.
+    bar("chats-send", "/api/v1/chats", "new conversation", 2, 2, 9.0),
+    // What was said before is one query; the caller and the conversation are read at the same time.
+    bar("chats-send", "/api/v1/chats", "in a conversation", 3, 4, 9.0),
+    bar("chats-stream", "/api/v1/chats/stream", "in a conversation", 3, 4, 9.0),
     bar("completions-create", "/v1/chat/completions", "completion", 2, 2, 5.0),
     // Of a library that says when it asks again, the answer is remembered.
     bar("completions-create", "/v1/chat/completions", "of a library", 2, 2, 7.0),
@@ -73,6 +86,34 @@ const BARS: [Bar; 40] = [
     // The page and the caller, at the same time.
     bar("chats-list", "/api/v1/chats", "later page", 1, 2, 0.0),
     bar("chats-get", "/api/v1/chats/{id}", "one chat", 1, 1, 0.0),
+    // The page and the caller, at the same time.
+    bar("conversations-list", "/api/v1/conversations", "first page", 1, 2, 0.0),
+    bar(
+        "conversations-get",
+        "/api/v1/conversations/{id}",
+        "first page",
+        1,
+        2,
+        0.0,
+    ),
+    // The caller is checked in the same transaction.
+    bar(
+        "conversations-update",
+        "/api/v1/conversations/{id}",
+        "another title",
+        1,
+        1,
+        4.0,
+    ),
+    // It is marked, the chats are found, and all is removed: the conversation, two chats twice each, an entry in the ledger.
+    bar(
+        "conversations-delete",
+        "/api/v1/conversations/{id}",
+        "two chats",
+        3,
+        3,
+        16.0,
+    ),
     bar("admin-search", "/api/v1/admin/users", "first page", 1, 2, 0.0),
     bar("admin-user", "/api/v1/admin/users/{username}", "one user", 1, 1, 0.0),
     // The account with its place in the index, the caller's, the audit entry: in a transaction, each counts twice.
@@ -122,8 +163,19 @@ const BARS: [Bar; 40] = [
     bar("system-health", "/api/v1/health", "health", 0, 0, 0.0),
 ];
 
+/// A conversation of two chats.
+async fn conversation(system: &System, account: &Account) -> String {
+    let mut id = "new".to_owned();
+    for _ in 0..2 {
+        let request = Request::post("/api/v1/chats", &json!({"message": "hello", "conversation_id": id}));
+        let reply = system.send(request.bearer(&account.access)).await.expect_status(200);
+        id = reply.body["chat"]["conversation_id"].as_str().unwrap().to_owned();
+    }
+    id
+}
+
 /// Sends the request of a row. What it needs first is not counted.
-async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
+async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str, api_key: &str) {
     let credentials = |name: &str, password: &str| json!({"username": name, "password": password});
     let number = system.unique_number();
     let path = bar.path.replace("{username}", "bob");
@@ -147,6 +199,37 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
         ("users-delete", _) => {
             caller = system.account(&format!("fresh-{number}")).await;
             Request::with_body("DELETE", &path, &json!({"password": caller.password}))
+        }
+        ("api-keys-create" | "api-keys-list", what) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            match what {
+                "new key" => Request::post(&path, &json!({"name": "a key", "cap": 1_000, "models": ["echo"]})),
+                "one key" => {
+                    system.api_key(&caller, &json!({})).await;
+                    Request::get(&path)
+                }
+                _ => Request::get(&path),
+            }
+        }
+        ("api-keys-revoke", _) => {
+            caller = system.account(&format!("fresh-{number}")).await;
+            let (_, id) = system.api_key(&caller, &json!({})).await;
+            Request::new("DELETE", &path.replace("{id}", &id))
+        }
+        ("chats-send" | "chats-stream", "new conversation") => {
+            Request::post(&path, &json!({"message": "hello", "conversation_id": "new"}))
+        }
+        ("chats-send" | "chats-stream", "in a conversation") => {
+            let id = conversation(system, ada).await;
+            Request::post(&path, &json!({"message": "hello", "conversation_id": id}))
+        }
+        ("conversations-get" | "conversations-update" | "conversations-delete", _) => {
+            let path = path.replace("{id}", &conversation(system, ada).await);
+            match bar.endpoint {
+                "conversations-get" => Request::get(&path),
+                "conversations-update" => Request::with_body("PATCH", &path, &json!({"title": "Ledgers"})),
+                _ => Request::new("DELETE", &path),
+            }
         }
         ("chats-send" | "chats-stream", what) => {
             let request = Request::post(&path, &json!({"message": "hello"}));
@@ -199,6 +282,7 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
     };
     let request = match bar.what {
         "with a token key" => request.auth_key(key),
+        "with an API key" => request.bearer(api_key),
         _ => request.bearer(&caller.access),
     };
     system.take_recorded();
@@ -214,7 +298,7 @@ async fn perform(system: &System, bar: &Bar, ada: &Account, key: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
     // Nobody here is slow enough to be a person.
-    let system = System::start_with(&[("CHATS_PER_MINUTE", "60000")]).await;
+    let system = System::start_with(&[("CHATS_PER_MINUTE", "60000"), ("SIGNUP_TOKENS", "100000")]).await;
     let ada = system.account("ada").await;
     system.set_text(&ada, "role", "admin").await;
     system.account("bob").await;
@@ -227,19 +311,20 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
             .expect_status(200);
         keys.push(login.text_of("token"));
     }
+    let (api_key, _) = system.api_key(&ada, &json!({"cap": 1_000})).await;
     for _ in 0..3 {
         system.chat(&ada, "hello").await.expect_status(200);
     }
     // As far away as a table is, so that what is sent at the same time is seen to be.
     system.set_latency(Duration::from_millis(20));
     println!(
-        "\n{:<16} {:<20} {:>11} {:>8} {:>11} {:>12}  operations",
+        "\n{:<20} {:<20} {:>11} {:>8} {:>11} {:>12}  operations",
         "endpoint", "request", "round trips", "requests", "read units", "write units"
     );
     for bar in &BARS {
         // Once to start the process, which loads keys and publishes its own; then warm.
-        perform(&system, bar, &ada, &keys[1]).await;
-        perform(&system, bar, &ada, &keys[1]).await;
+        perform(&system, bar, &ada, &keys[1], &api_key).await;
+        perform(&system, bar, &ada, &keys[1], &api_key).await;
         let recorded = system.take_recorded();
         let units = |writes: bool| {
             recorded
@@ -250,7 +335,7 @@ async fn a_warm_request_makes_no_more_round_trips_and_writes_than_it_may() {
         };
         let operations: Vec<_> = recorded.iter().map(|one| one.operation.as_str()).collect();
         println!(
-            "{:<16} {:<20} {:>11} {:>8} {:>11} {:>12}  {}",
+            "{:<20} {:<20} {:>11} {:>8} {:>11} {:>12}  {}",
             bar.endpoint,
             bar.what,
             round_trips(&recorded),
@@ -321,6 +406,36 @@ async fn a_page_of_a_long_history_reads_what_a_page_of_a_short_one_reads() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_before_is_one_query_however_long_a_conversation_is() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let id = conversation(&system, &ada).await;
+    let said = async || {
+        system.take_recorded();
+        let request = Request::post("/api/v1/chats", &json!({"message": "hello", "conversation_id": id}));
+        system.send(request.bearer(&ada.access)).await.expect_status(200);
+        let recorded = system.take_recorded();
+        let operations: Vec<_> = recorded.iter().map(|one| one.operation.clone()).collect();
+        assert_eq!(
+            operations.iter().filter(|name| *name == "Query").count(),
+            1,
+            "{operations:?}"
+        );
+        let reads = recorded.iter().filter(|one| !one.is_write());
+        reads.map(Recorded::units).sum::<f64>()
+    };
+    said().await;
+    system.lengthen_conversation("ada", &id, 110, 0).await;
+    let short = said().await;
+    system.lengthen_conversation("ada", &id, 600, 0).await;
+    let long = said().await;
+    println!("read units of a message in a conversation: {short} of 114 chats, {long} of 605");
+    if system.is_embedded() {
+        assert!((long - short).abs() <= 1.0, "{short} {long}");
+    }
+}
+
 /// The IAM actions and partition keys that a request needs.
 fn needs(recorded: &Recorded) -> BTreeSet<(String, String, String)> {
     let key_of = |value: &Value| value["pk"]["S"].as_str().unwrap().to_owned();
@@ -339,6 +454,10 @@ fn needs(recorded: &Recorded) -> BTreeSet<(String, String, String)> {
                     (kind, body) => need(&format!("{kind}Item"), key_of(&body["Key"])),
                 })
                 .collect()
+        }
+        "TransactGetItems" => {
+            let parts = request["TransactItems"].as_array().unwrap().iter();
+            parts.map(|part| need("GetItem", key_of(&part["Get"]["Key"]))).collect()
         }
         // A policy cannot limit a scan to keys.
         "Scan" => BTreeSet::from([need("Scan", "*".into())]),
@@ -454,6 +573,10 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     // What became of a settlement whose reply was lost.
     system.lose(Lost::Reply, "TransactWriteItems", 3);
     system.chat(&ada, "third").await.expect_status(200);
+    let id = conversation(&system, &ada).await;
+    let said = Request::post("/api/v1/chats", &json!({"message": "said", "conversation_id": id}));
+    system.lose(Lost::Reply, "TransactWriteItems", 3);
+    system.send(said.bearer(&ada.access)).await.expect_status(200);
     keep(&mut done, "chats-send");
     let streamed = keyed.to("/api/v1/chats/stream");
     for key in ["k", "k2"] {
@@ -463,6 +586,11 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     system.lose(Lost::Reply, "TransactWriteItems", 3);
     let request = Request::post("/api/v1/chats/stream", &json!({"message": "fourth"}));
     system.send(request.bearer(&ada.access)).await.expect_status(200);
+    let said = Request::post(
+        "/api/v1/chats/stream",
+        &json!({"message": "said", "conversation_id": id}),
+    );
+    system.send(said.bearer(&ada.access)).await.expect_status(200);
     keep(&mut done, "chats-stream");
     let completion = json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]});
     let completion = Request::post("/v1/chat/completions", &completion).bearer(&ada.access);
@@ -482,6 +610,32 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         .await
         .expect_status(200);
     keep(&mut done, "models-list");
+    let one = format!("/api/v1/conversations/{id}");
+    let title = json!({"title": "Ledgers"});
+    for (name, request) in [
+        ("conversations-list", Request::get("/api/v1/conversations")),
+        ("conversations-get", Request::get(&one)),
+        ("conversations-update", Request::with_body("PATCH", &one, &title)),
+    ] {
+        system
+            .send(request.clone().bearer(&ada.access))
+            .await
+            .expect_status(200);
+        system.send(request.auth_key(&key)).await.expect_status(200);
+        keep(&mut done, name);
+    }
+    for by_key in [true, false] {
+        let one = format!("/api/v1/conversations/{}", conversation(&system, &ada).await);
+        system.take_recorded();
+        let end = Request::new("DELETE", &one);
+        let end = if by_key {
+            end.auth_key(&key)
+        } else {
+            end.bearer(&ada.access)
+        };
+        system.send(end).await.expect_status(204);
+        keep(&mut done, "conversations-delete");
+    }
     let first = system
         .send(Request::get("/api/v1/chats").query("limit", "1").bearer(&ada.access))
         .await
@@ -531,6 +685,29 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     keep(&mut done, "models-list");
     system.send(log_out("rubbish").auth_key(&key)).await.expect_status(400);
     keep(&mut done, "users-logout");
+    // The same for API keys, which are looked for where those of the Token scheme are.
+    let mut made = Vec::new();
+    for name in ["first", "second"] {
+        let make = Request::post("/api/v1/api-keys", &json!({"name": name})).auth_key(&key);
+        let reply = system.send(make).await.expect_status(201);
+        let of = |member: &str| reply.body["api_key"][member].as_str().unwrap().to_owned();
+        made.push((of("key"), of("id")));
+    }
+    let (api_key, id) = &made[0];
+    let make = Request::post("/api/v1/api-keys", &json!({"name": "third"})).bearer(api_key);
+    system.send(make).await.expect_status(403);
+    keep(&mut done, "api-keys-create");
+    for request in [
+        Request::get("/api/v1/api-keys").auth_key(&key),
+        Request::get("/api/v1/api-keys").bearer(api_key),
+    ] {
+        system.send(request).await.expect_status(200);
+    }
+    keep(&mut done, "api-keys-list");
+    let revoke = || Request::new("DELETE", &format!("/api/v1/api-keys/{id}"));
+    system.send(revoke().bearer(api_key)).await.expect_status(403);
+    system.send(revoke().auth_key(&key)).await.expect_status(204);
+    keep(&mut done, "api-keys-revoke");
 
     let root = system.account("root").await;
     system.set_text(&root, "role", "admin").await;
@@ -605,7 +782,21 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         system.invoke_operator("admin-bootstrap", event).await.unwrap();
     }
     keep(&mut done, "admin-bootstrap");
-    // One who never came back, one whose deletion was cut off, and one whose balance is wrong.
+    // One who never came back, one whose deletion was cut off, one whose balance is wrong, and a conversation whose deletion was cut off.
+    let of_root = conversation(&system, &root).await;
+    let mark = system.client.update_item().table_name(&system.table);
+    mark.key("pk", aws_sdk_dynamodb::types::AttributeValue::S("USER#root".into()))
+        .key(
+            "sk",
+            aws_sdk_dynamodb::types::AttributeValue::S(format!("CONV#{of_root}")),
+        )
+        .update_expression("SET deleting = :true")
+        .expression_attribute_values(":true", aws_sdk_dynamodb::types::AttributeValue::Bool(true))
+        .send()
+        .await
+        .unwrap();
+    // More than one transaction takes.
+    system.lengthen_conversation("root", &of_root, 60, 0).await;
     let (lost, wrong, half) = (
         system.account("lost").await,
         system.account("wrong").await,

@@ -6,8 +6,8 @@ use crate::{
     auth::{self, Checked},
     config::AccountConfig,
     domain::{
-        Caller, Cursor, Email, Invalid, Listing, Network, NewPassword, PageSize, Password, PasswordHash, Role,
-        Timestamp, TokenVersion, User, UserId, Username,
+        Caller, Cursor, Email, Invalid, Listing, Network, NewPassword, OwnerCaller, PageSize, Password, PasswordHash,
+        Role, Timestamp, TokenVersion, User, UserId, Username,
     },
     error::Error,
     store::{FoundUser, Page, Store},
@@ -96,6 +96,7 @@ impl Registrar {
             sessions: BTreeMap::new(),
             holds: BTreeMap::new(),
             auth_key: None,
+            api_keys: BTreeMap::new(),
             deleting: false,
             paced_until: None,
             created_at: now,
@@ -116,13 +117,13 @@ impl Registrar {
     /// [`Error::WrongPassword`]; [`Error::Paced`] after too many wrong ones; a new password that protects nothing; a caller whose claims no longer hold.
     pub async fn change_password(
         &self,
-        caller: &Caller,
+        caller: &OwnerCaller,
         old: &Password,
         new: Password,
         network: &Network,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let read = self.store.read_user(caller);
+        let read = self.store.read_user(&caller.0);
         let user = confirmed(&self.store, caller, read, old, network, now).await?;
         let hash = self.hash_new(new, &user).await;
         let change = async { self.store.change_password(caller, &user, &hash?).await };
@@ -142,13 +143,13 @@ impl Registrar {
 /// has got hold of a token must not find the password with it, so failures count as those of logins do.
 async fn confirmed(
     store: &Store,
-    caller: &Caller,
+    caller: &OwnerCaller,
     read: impl Future<Output = Result<User, Error>>,
     password: &Password,
     network: &Network,
     now: Timestamp,
 ) -> Result<User, Error> {
-    let (user, counted) = tokio::join!(read, store.count_failure(caller.user.as_str(), network, now));
+    let (user, counted) = tokio::join!(read, store.count_failure(caller.0.user.as_str(), network, now));
     let user = user?;
     counted?;
     match auth::check_password(password, Some(&user.password_hash)).await? {
@@ -160,11 +161,11 @@ async fn confirmed(
 /// Does what a right password allows, and forgets the wrong ones before it.
 async fn forgetting_failures<T>(
     store: &Store,
-    caller: &Caller,
+    caller: &OwnerCaller,
     network: &Network,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let (done, forgotten) = tokio::join!(work, store.forget_failures(caller.user.as_str(), network));
+    let (done, forgotten) = tokio::join!(work, store.forget_failures(caller.0.user.as_str(), network));
     if let Err(error) = forgotten {
         // It counts as one failure more than there was; the next success forgets them all.
         tracing::warn!(?error, "failures could not be forgotten");
@@ -241,12 +242,12 @@ impl Accounts {
     /// caller whose claims no longer hold.
     pub async fn delete(
         &self,
-        caller: &Caller,
+        caller: &OwnerCaller,
         password: &Password,
         network: &Network,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let read = self.store.read_user_to_delete(caller);
+        let read = self.store.read_user_to_delete(&caller.0);
         let user = confirmed(&self.store, caller, read, password, network, now).await?;
         let close = self.store.close_account(caller, user);
         let closed = forgetting_failures(&self.store, caller, network, close).await?;

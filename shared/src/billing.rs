@@ -7,9 +7,16 @@
 //!   └─ the function dies ──▶ the lease runs out, and whoever touches the user next gives the hold back
 //! ```
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::{
     config::BillingConfig,
-    domain::{Amount, AttemptId, Caller, Chat, ChatId, Hold, HoldId, Once, Scope, Timestamp, UserKey},
+    domain::{
+        Amount, AttemptId, Caller, Chat, ChatId, Conversation, Hold, HoldId, Once, Scope, Timestamp, UserKey,
+        id::random,
+    },
     error::Error,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
@@ -30,8 +37,8 @@ impl Billing {
     /// Takes the most that an answer can cost off the caller's balance and holds it. All calls under one idempotency key share one hold.
     ///
     /// # Errors
-    /// [`Error::InsufficientTokens`], [`Error::TooManyInFlight`], [`Error::Paced`]; [`Error::IdempotencyInProgress`] or
-    /// [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
+    /// [`Error::InsufficientTokens`], [`Error::ApiKeyCapReached`], [`Error::TooManyInFlight`], [`Error::Paced`];
+    /// [`Error::IdempotencyInProgress`] or [`Error::IdempotencyMismatch`] if another call under the same key has the hold; or a caller whose claims no longer hold. Nothing is
     /// held then.
     pub async fn hold(
         &self,
@@ -54,6 +61,7 @@ impl Billing {
             lease_until: now.plus(self.config.hold_lease),
             fingerprint: shared.cloned(),
             void: false,
+            api_key: caller.api_key().map(|issued| issued.id.clone()),
         };
         let terms = Terms {
             max_open: self.config.max_open_holds,
@@ -84,14 +92,33 @@ impl Billing {
         }
     }
 
-    /// Makes the hold the charge for `chat` and stores the chat, both or neither. If a call under the same idempotency key was settled before,
-    /// the hold goes back, and this is the chat that was stored then.
+    /// Makes the hold the charge for `chat` and stores the chat and the conversation that is `begun` with it, all or nothing. If a call under
+    /// the same idempotency key was settled before, the hold goes back, and this is the chat that was stored then.
+    ///
+    /// An answer that was heard already must not go unpaid because the account is busy: `patience` is for how long it is tried again.
     ///
     /// # Errors
-    /// [`Error::HoldLost`] or [`Error::Busy`]: nothing was charged. [`Error::OutcomeUnknown`]: nobody can say; what is not in the history
-    /// was not charged, and comes back when the lease runs out.
-    pub async fn settle(&self, placed: &PlacedHold, chat: &Chat, once: Option<&Once>) -> Result<Option<ChatId>, Error> {
-        let error = match self.store.settle(placed, chat, once).await {
+    /// [`Error::HoldLost`], [`Error::Busy`] or, if its conversation was deleted meanwhile, [`Error::ConversationNotFound`]: nothing was
+    /// charged. [`Error::OutcomeUnknown`]: nobody can say; what is neither in the history nor deleted was not charged, and comes back when
+    /// the lease runs out.
+    pub async fn settle(
+        &self,
+        placed: &PlacedHold,
+        chat: &Chat,
+        begun: Option<&Conversation>,
+        once: Option<&Once>,
+        patience: Duration,
+    ) -> Result<Option<ChatId>, Error> {
+        let until = Instant::now() + patience;
+        let settled = loop {
+            let settled = self.store.settle(placed, chat, begun, once).await;
+            // The same transaction again: if it went through before, it finds its chat.
+            if !matches!(settled, Settled::Unknown(Error::Busy(_))) || Instant::now() >= until {
+                break settled;
+            }
+            tokio::time::sleep(Duration::from_millis(50 + u64::from(random::<1>()[0]))).await;
+        };
+        let error = match settled {
             Settled::Yes => return Ok(None),
             Settled::AnsweredBefore(answered) => {
                 self.release(placed).await;
@@ -100,6 +127,10 @@ impl Billing {
                     // The fingerprints of chats and adjustments differ.
                     Answered::Adjustment(_) => Err(Error::IdempotencyMismatch),
                 };
+            }
+            Settled::ConversationGone => {
+                self.release(placed).await;
+                return Err(Error::ConversationNotFound);
             }
             Settled::HoldLost => Error::HoldLost,
             Settled::Unknown(error) => {
@@ -116,7 +147,7 @@ impl Billing {
             }
         };
         // The hold is gone: settled, or given back.
-        match self.store.chat_exists(&placed.user.key(), chat.id).await {
+        match self.store.was_settled(&placed.user.key(), chat).await {
             Ok(true) => Ok(None),
             Ok(false) => Err(error),
             Err(read_error) => {

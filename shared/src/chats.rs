@@ -6,11 +6,12 @@ use crate::{
     billing::Billing,
     config::{BillingConfig, ConfigError, MessageConfig, ModelConfig, Served},
     domain::{
-        Amount, Caller, Chat, ChatId, Cursor, Fingerprint, Finish, Got, IdempotencyKey, Invalid, Listing, Message,
-        ModelName, Once, PageSize, Prompt, Repeats, Sampling, Scope, Speaker, Timestamp, Turn, User, UserId, Username,
+        Amount, Caller, Chat, ChatId, Conversation, ConversationRef, Cursor, Fingerprint, Finish, Got, IdempotencyKey,
+        Invalid, Listing, Message, ModelName, Once, PageSize, Pricing, Prompt, Repeats, Sampling, Scope, Speaker,
+        Timestamp, Turn, User, UserId, Username,
     },
     error::Error,
-    model::{Answer, Model},
+    model::Model,
     store::{Page, PlacedHold, Store},
 };
 
@@ -42,19 +43,27 @@ pub struct ChatPage {
     pub next_cursor: Option<String>,
 }
 
-/// How long a call may wait for an earlier one and still has time for an answer of its own: with the model's time-out and the table's
-/// that is what a function has that streams.
-const MOST_WAITED: Duration = Duration::from_secs(6);
+/// How long a call may wait for an earlier one and still has time for an answer of its own: with the model's time-out, the patience of
+/// a settlement and the table's time-outs that is what a function has that streams.
+pub const MOST_WAITED: Duration = Duration::from_secs(6);
+/// How long a call waits for an earlier one at the most. A function that died leaves a hold that nobody settles.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// For how long it is tried to settle an answer that was heard.
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What is asked of a model.
 #[derive(Debug)]
 pub struct Question {
+    /// What its chat will be called.
+    pub id: ChatId,
     /// What the history keeps of it.
     pub message: Message,
     /// Whether it may be as long as a request, rather than as a message.
     pub long: bool,
     /// What was said, in order, by the client's own account; the last is what to answer.
     pub turns: Vec<Turn>,
+    /// The conversation that it is asked in, if it is asked in one. What was said there before comes before `turns`.
+    pub conversation: Option<ConversationRef>,
     /// Who is to answer; the deployment's first choice if nobody is named.
     pub model: Option<ModelName>,
     /// How long the answer may be, in the model's tokens, if not as long as the deployment allows.
@@ -67,11 +76,13 @@ pub struct Question {
 
 impl Question {
     /// A message by itself.
-    pub fn of(message: Message, key: Option<IdempotencyKey>) -> Self {
+    pub fn of(message: Message, key: Option<IdempotencyKey>, now: Timestamp) -> Self {
         Self {
+            id: ChatId::new(now),
             turns: vec![Turn::new(Speaker::User, message.as_str())],
             message,
             long: false,
+            conversation: None,
             model: None,
             max_output_tokens: None,
             sampling: Sampling::default(),
@@ -93,6 +104,10 @@ impl Question {
         }
         if let Some(model) = &self.model {
             parts.extend(["model", model.as_str()]);
+        }
+        let conversation = self.conversation.map(|conversation| conversation.to_string());
+        if let Some(conversation) = &conversation {
+            parts.extend(["conversation", conversation.as_str()]);
         }
         Fingerprint::of(&parts)
     }
@@ -142,7 +157,9 @@ impl Catalogue {
     /// As [`Store::read_user`].
     pub async fn of(&self, caller: &Caller) -> Result<Models, Error> {
         self.store.read_user(caller).await?;
-        Ok(Models(self.served.each().into_iter().cloned().collect()))
+        let served = self.served.each().into_iter();
+        let allowed = served.filter(|model| caller.may_use(model).is_ok());
+        Ok(Models(allowed.cloned().collect()))
     }
 }
 
@@ -162,6 +179,8 @@ struct Asked<'a> {
     once: Option<Once>,
     prompt: Prompt,
     model: &'a ModelName,
+    /// Who answers if that model says nothing.
+    fallback: Option<&'a ModelName>,
     /// The most that it can cost.
     bound: Amount,
 }
@@ -192,24 +211,62 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let asked = self.prepare(question)?;
-        let once = match (&asked.once, &asked.question.repeats) {
-            (Some(once), Repeats::Key(_)) => once,
-            (Some(once), Repeats::Count(1..)) => {
-                if let Some(before) = self.earlier(caller, once, now).await? {
+        let asked = self.prepare(caller, question).await?;
+        match (&asked.once, &asked.question.repeats) {
+            (Some(once), Repeats::Key(_)) => self.send_once(caller, &asked, once, now, listener).await,
+            (Some(once), Repeats::Count(count)) => {
+                if *count > 0
+                    && let Some(before) = self.earlier(caller, once, now).await?
+                {
                     return self.replay(caller, before).await;
                 }
-                return self.ask(caller, &asked, now, listener).await;
+                let sent = self.ask(caller, &asked, now, listener).await;
+                if sent.is_err()
+                    && let Err(error) = self.store.forget_older(&caller.user, once, asked.question.id).await
+                {
+                    // Sent once more, it may be told what it was told before it asked again: an answer that was paid for.
+                    tracing::warn!(?error, "what was answered earlier could not be forgotten");
+                }
+                sent
             }
-            _ => return self.ask(caller, &asked, now, listener).await,
-        };
+            _ => self.ask(caller, &asked, now, listener).await,
+        }
+    }
+
+    /// Answers what is asked under a key.
+    async fn send_once(
+        &self,
+        caller: &Caller,
+        asked: &Asked<'_>,
+        once: &Once,
+        now: Timestamp,
+        listener: Listener<'_>,
+    ) -> Result<Sent, Error> {
         // At the same time: whatever the look misses because it comes a moment too early, the settlement's own condition finds.
         let (placed, answered) = tokio::join!(
             self.billing.hold(caller, asked.bound, Some(once), now),
             self.billing.answered(&caller.user, once, now)
         );
         match (placed, answered) {
-            (Ok(placed), Ok(None)) => self.answer(caller, placed, &asked, now, listener).await,
+            (Ok(placed), Ok(None)) => {
+                // Who hears the words as they come must not hear others than are stored. Nobody else can settle now: all calls under the key
+                // share the hold.
+                let answered = match &listener {
+                    Listener::Nobody => Ok(None),
+                    Listener::Somebody(_) => self.billing.answered(&caller.user, once, now).await,
+                };
+                match answered {
+                    Ok(None) => self.answer(caller, placed, asked, now, listener).await,
+                    Ok(Some(before)) => {
+                        self.billing.release(&placed).await;
+                        self.replay(caller, before).await
+                    }
+                    Err(error) => {
+                        self.billing.release(&placed).await;
+                        Err(error)
+                    }
+                }
+            }
             (Ok(placed), Ok(Some(before))) => {
                 self.billing.release(&placed).await;
                 self.replay(caller, before).await
@@ -221,8 +278,16 @@ impl Chats {
             // The account may be empty by now, or too busy for another message: what was paid for is told all the same. Whether the
             // caller may hear it is checked once more.
             (Err(_), Ok(Some(before))) => self.replay(caller, before).await,
-            (Err(error @ (Error::InsufficientTokens | Error::TooManyInFlight | Error::Paced(_))), Ok(None)) => {
-                // The first call may have been settled after the look and before the hold, with the last of the balance.
+            (
+                Err(
+                    error @ (Error::InsufficientTokens
+                    | Error::ApiKeyCapReached
+                    | Error::TooManyInFlight
+                    | Error::Paced(_)),
+                ),
+                Ok(None),
+            ) => {
+                // The first call may have been settled after the look and before the hold, with the last of the balance or the cap.
                 match self.billing.answered(&caller.user, once, now).await? {
                     Some(before) => self.replay(caller, before).await,
                     None => Err(error),
@@ -232,6 +297,7 @@ impl Chats {
             (Err(error), Err(mismatch)) => Err(match error {
                 // Only who may call at all hears of the key.
                 Error::InsufficientTokens
+                | Error::ApiKeyCapReached
                 | Error::TooManyInFlight
                 | Error::Paced(_)
                 | Error::IdempotencyInProgress
@@ -265,15 +331,16 @@ impl Chats {
             // In this order: a settlement ends the hold and remembers the answer in the same moment, so one of the two is seen.
             let user = self.store.read_user(caller).await?;
             let answered = self.billing.answered(&caller.user, once, now).await?;
-            if answered.is_some() {
+            // What is being answered is what the client waits for, if it was asked after what was answered.
+            let since = answered.map_or(Timestamp::from_millis(0), ChatId::time);
+            let mut holds = user.holds.iter();
+            let in_progress = holds.any(|(id, hold)| {
+                id.asks(&once.key) && !hold.void && hold.lease_until > now.plus(waited) && hold.placed_at > since
+            });
+            if !in_progress && (answered.is_some() || waited <= MOST_WAITED) {
                 return Ok(answered);
             }
-            let mut holds = user.holds.iter();
-            let in_progress = holds.any(|(id, hold)| id.asks(&once.key) && !hold.void && hold.lease_until > now);
-            if !in_progress && waited <= MOST_WAITED {
-                return Ok(None);
-            }
-            if !in_progress || waited >= self.model.timeout() {
+            if !in_progress || waited >= LONGEST_WAIT {
                 return Err(Error::IdempotencyInProgress);
             }
             tokio::time::sleep(wait).await;
@@ -282,11 +349,49 @@ impl Chats {
         }
     }
 
-    fn prepare(&self, mut question: Question) -> Result<Asked<'_>, Error> {
-        if !question.long {
+    /// What was said before in the conversation that a question is asked in, as much of it as the deployment lets a model know.
+    async fn context(&self, caller: &Caller, question: &Question) -> Result<Vec<Turn>, Error> {
+        let Some(ConversationRef::Existing(id)) = question.conversation else {
+            return Ok(Vec::new());
+        };
+        let budget = self.messages.context;
+        let newest = self.store.read_context(caller, id, budget.most_chats()).await?;
+        let turns = |chat: Chat| {
+            [
+                Turn::new(Speaker::User, chat.message),
+                Turn::new(Speaker::Assistant, chat.response),
+            ]
+        };
+        Ok(budget.newest_that_fit(newest).into_iter().flat_map(turns).collect())
+    }
+
+    /// A flat price buys an answer to one message and what a conversation would have told the model besides, no more.
+    fn check_turns(&self, turns: &[Turn]) -> Result<(), Error> {
+        if let Pricing::ByUsage(_) = self.messages.pricing {
+            return Ok(());
+        }
+        let most = self
+            .messages
+            .max_chars
+            .saturating_add(self.messages.context.tokens().saturating_mul(4));
+        let chars: usize = turns.iter().map(|turn| turn.text.chars().count()).sum();
+        if chars > most {
+            let reason = format!("`messages` must be at most {most} characters long in all");
+            return Err(Invalid::new("messages", reason).into());
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, caller: &Caller, mut question: Question) -> Result<Asked<'_>, Error> {
+        if question.long {
+            self.check_turns(&question.turns)?;
+        } else {
             question.message.check_length(self.messages.max_chars)?;
         }
         let model = self.model.choose(question.model.as_ref())?;
+        caller.may_use(model)?;
+        let fallback = self.model.fallback_of(model);
+        let fallback = fallback.filter(|other| caller.may_use(other).is_ok());
         let longest = self.model.max_output_tokens();
         if question.max_output_tokens.is_some_and(|wanted| wanted > longest) {
             let reason = format!("`max_tokens` is too large: an answer has at most {longest} tokens here");
@@ -308,19 +413,22 @@ impl Chats {
                 })
             }
         };
+        let context = self.context(caller, &question).await?;
         let system = self.messages.system_prompt.iter();
         let system = system.map(|text| Turn::new(Speaker::System, text.as_str()));
         let prompt = Prompt {
-            turns: system.chain(question.turns.drain(..)).collect(),
+            turns: system.chain(context).chain(question.turns.drain(..)).collect(),
             max_output_tokens: question.max_output_tokens.unwrap_or(longest),
             sampling: std::mem::take(&mut question.sampling),
         };
-        let bound = self.messages.pricing.bound(&prompt, self.model.candidates(model));
+        let candidates = std::iter::once(model).chain(fallback);
+        let bound = self.messages.pricing.bound(&prompt, candidates);
         Ok(Asked {
             question,
             once,
             prompt,
             model,
+            fallback,
             bound,
         })
     }
@@ -333,22 +441,20 @@ impl Chats {
         now: Timestamp,
         listener: Listener<'_>,
     ) -> Result<Sent, Error> {
-        let (wants_parts, mut nobody): (bool, fn(&str)) = (matches!(listener, Listener::Somebody(_)), |_| ());
+        let (is_heard, mut nobody): (bool, fn(&str)) = (matches!(listener, Listener::Somebody(_)), |_| ());
         let heard: &mut dyn FnMut(&str) = match listener {
             Listener::Nobody => &mut nobody,
             Listener::Somebody(heard) => heard,
         };
-        let answer = self.model.answer(asked.model, &asked.prompt, heard).await;
-        // Who has heard nothing yet has no use for half an answer, and does not pay for it.
-        let answer = answer.and_then(|answer| match answer {
-            Answer {
-                broken: Some(error), ..
-            } if !wants_parts => Err(error),
-            Answer {
-                finish: Finish::ContentFilter,
-                ..
-            } if !wants_parts => Err(Error::ContentFiltered),
-            answer => Ok(answer),
+        let answer = self
+            .model
+            .answer(asked.model, asked.fallback, &asked.prompt, heard)
+            .await;
+        // Who has heard nothing yet has no use for what a model did not finish, and does not pay for it.
+        let answer = answer.and_then(|answer| match (answer.finish, is_heard) {
+            (Finish::Interrupted, false) => Err(answer.broken.unwrap_or_else(Error::model_failed)),
+            (Finish::ContentFilter, false) => Err(Error::ContentFiltered),
+            _ => Ok(answer),
         });
         let answer = match answer {
             Ok(answer) => answer,
@@ -358,17 +464,26 @@ impl Chats {
             }
         };
         let got = match answer.finish {
-            Finish::Interrupted => Got::Part,
+            Finish::Interrupted | Finish::ContentFilter => Got::Part,
+            _ if answer.text.is_empty() => Got::Part,
             _ => Got::All,
         };
         let pricing = &self.messages.pricing;
         let held = placed.hold.cost;
         let cost = pricing.cost(&answer.model, &answer.usage, got, held);
         let too_much = held.saturating_sub(cost);
+        let question = &asked.question;
+        let begun = (question.conversation == Some(ConversationRef::New))
+            .then(|| Conversation::beginning_with(question.message.as_str(), now));
         let chat = Chat {
-            id: ChatId::new(now),
-            message: asked.question.message.as_str().to_owned(),
+            id: question.id,
+            conversation: match question.conversation {
+                Some(ConversationRef::Existing(id)) => Some(id),
+                _ => begun.as_ref().map(|conversation| conversation.id),
+            },
+            message: question.message.as_str().to_owned(),
             response: answer.text,
+            priced_as: (answer.called != answer.model.as_str()).then(|| answer.model.as_str().to_owned()),
             model: answer.called,
             finish: answer.finish,
             usage: Some(answer.usage),
@@ -377,7 +492,11 @@ impl Chats {
             balance_after: placed.user.balance.checked_add(too_much).unwrap_or(Amount::MAX),
             created_at: now,
         };
-        match self.billing.settle(&placed, &chat, asked.once.as_ref()).await? {
+        let patience = if is_heard { PATIENCE } else { Duration::ZERO };
+        // A part that costs nothing leaves its key free: whoever asks again gets a whole answer.
+        let once = asked.once.as_ref().filter(|_| got == Got::All || cost > Amount::ZERO);
+        let settled = self.billing.settle(&placed, &chat, begun.as_ref(), once, patience);
+        match settled.await? {
             Some(before) => self.replay(caller, before).await,
             None => Ok(Sent::new(placed.user, chat, false)),
         }

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::domain::{Amount, Message, ModelName, Password, PasswordPolicy, PriceList, Pricing, Rate};
+use crate::domain::{Amount, ContextBudget, Message, ModelName, Password, PasswordPolicy, PriceList, Pricing, Rate};
 
 /// A variable that is missing or cannot be used.
 #[derive(Debug)]
@@ -255,6 +255,9 @@ pub struct MessageConfig {
     pub max_chars: usize,
     /// `SYSTEM_PROMPT`, none by default: what a model is told before everything else, at most 4000 bytes.
     pub system_prompt: Option<String>,
+    /// `CONTEXT_MAX_TOKENS`, default 8000, at most 200 000: how much of a conversation goes with each of its messages, by a rough count. 0
+    /// for nothing.
+    pub context: ContextBudget,
     /// `MODEL_PRICES`, a [`PriceList`] in JSON by which each answer costs what the model read and wrote; without it
     /// `MESSAGE_COST_TOKENS`, default 100, is what each costs.
     pub pricing: Pricing,
@@ -286,6 +289,7 @@ impl MessageConfig {
         Ok(Self {
             max_chars: in_range("MESSAGE_MAX_CHARACTERS", Message::DEFAULT_MAX_CHARS, 1..=16_000)?,
             system_prompt,
+            context: ContextBudget::new(in_range("CONTEXT_MAX_TOKENS", 8_000, 0..=200_000)?),
             pricing,
         })
     }
@@ -298,7 +302,8 @@ pub struct ModelConfig {
     pub provider: ProviderConfig,
     /// Which of the provider's models.
     pub served: Served,
-    /// `MODEL_MAX_OUTPUT_TOKENS`, default 4096: how long an answer may be, in the model's own tokens.
+    /// `MODEL_MAX_OUTPUT_TOKENS`, default 1024, for the echo a million: how long an answer may be, in the model's own tokens. What that
+    /// costs is held for every message, so more than is needed keeps people from using the last of their balance.
     pub max_output_tokens: u32,
     /// `MODEL_TIMEOUT_MILLISECONDS`, default 15 000: how long an answer may take. Must leave the function time to settle or release.
     pub timeout: Duration,
@@ -463,9 +468,9 @@ impl ModelConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let (provider, default) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai", "bedrock"])? {
-            "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None),
-            "bedrock" => (ProviderConfig::Bedrock, None),
+        let (provider, default, longest) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai", "bedrock"])? {
+            "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None, 1_024),
+            "bedrock" => (ProviderConfig::Bedrock, None, 1_024),
             _ => {
                 let echo = EchoConfig {
                     delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),
@@ -477,13 +482,13 @@ impl ModelConfig {
                         _ => EchoFailure::None,
                     },
                 };
-                (ProviderConfig::Echo(echo), Some("echo"))
+                (ProviderConfig::Echo(echo), Some("echo"), 1_000_000)
             }
         };
         Ok(Self {
             provider,
             served: Served::from_env(default)?,
-            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", 4_096, 1..=1_000_000)?,
+            max_output_tokens: in_range("MODEL_MAX_OUTPUT_TOKENS", longest, 1..=1_000_000)?,
             timeout: Duration::from_millis(in_range("MODEL_TIMEOUT_MILLISECONDS", 15_000, 1..=900_000)?),
             silence: Duration::from_millis(in_range("MODEL_SILENCE_MILLISECONDS", 10_000, 1..=900_000)?),
         })

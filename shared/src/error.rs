@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
-use crate::domain::{Invalid, Method};
+use crate::domain::{Invalid, MAX_API_KEYS, Method};
 
 /// The outcome of a request that did not succeed.
 ///
@@ -17,6 +17,8 @@ pub enum Error {
     AccessTokenNotValid,
     /// The key of the `Token` scheme is nobody's.
     AuthKeyNotValid,
+    /// The API key is nobody's, has expired or was revoked.
+    ApiKeyNotValid,
     /// The refresh token is not genuine, not for us, expired, used before, or its session has ended.
     RefreshTokenNotValid,
     /// The refresh token handed in at logout is not a live one of the caller.
@@ -25,8 +27,10 @@ pub enum Error {
     UserInactive,
     /// As [`Error::UserInactive`], to somebody who sent a key of the `Token` scheme.
     KeyOwnerInactive,
-    /// The caller's role does not allow this.
+    /// The caller's role does not allow this, or the caller has only an API key.
     PermissionDenied,
+    /// The caller's API key is for other models.
+    ModelNotAllowed,
     /// The name or the password is wrong. Which one is not told.
     InvalidCredentials,
     /// The name, or another spelling of it, belongs to somebody.
@@ -49,14 +53,22 @@ pub enum Error {
     MethodNotAllowed(Vec<Method>),
     /// No such chat among the caller's own.
     ChatNotFound,
+    /// No such conversation among the caller's own.
+    ConversationNotFound,
     /// No such user.
     UserNotFound,
+    /// No such API key among the caller's own.
+    ApiKeyNotFound,
+    /// The caller has as many API keys as anybody may have.
+    TooManyApiKeys,
     /// Admins cannot take their own rights away, so that there always is one.
     OwnRights,
     /// An admin's account cannot be deleted before another admin has taken the role from it.
     AdminAccount,
     /// The account is closed for good, and some of its items are still to be removed.
     DeletionContinues,
+    /// The conversation is deleted for good, and some of its chats are still to be removed.
+    ConversationDeletionContinues,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
     /// The first request with this idempotency key is still being answered.
@@ -65,6 +77,8 @@ pub enum Error {
     Paced(Duration),
     /// The balance does not cover the charge.
     InsufficientTokens,
+    /// The charge would take what is spent with the API key beyond its cap.
+    ApiKeyCapReached,
     /// As many calls as one user may have in flight are in flight.
     TooManyInFlight,
     /// The model answered with an error. Nothing was charged.
@@ -109,10 +123,12 @@ impl Error {
             Self::BadAuthorizationHeader(_) => "bad_authorization_header",
             Self::AccessTokenNotValid
             | Self::AuthKeyNotValid
+            | Self::ApiKeyNotValid
             | Self::RefreshTokenNotValid
             | Self::LogoutTokenNotValid => "token_not_valid",
             Self::UserInactive | Self::KeyOwnerInactive => "user_inactive",
             Self::PermissionDenied => "permission_denied",
+            Self::ModelNotAllowed => "model_not_allowed",
             Self::InvalidCredentials => "invalid_credentials",
             Self::UsernameTaken => "username_taken",
             Self::WrongPassword => "wrong_password",
@@ -124,14 +140,18 @@ impl Error {
             Self::NoSuchPath => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ChatNotFound => "chat_not_found",
+            Self::ConversationNotFound => "conversation_not_found",
             Self::UserNotFound => "user_not_found",
+            Self::ApiKeyNotFound => "api_key_not_found",
+            Self::TooManyApiKeys => "too_many_api_keys",
             Self::OwnRights => "own_rights",
             Self::AdminAccount => "admin_account",
-            Self::DeletionContinues => "deletion_continues",
+            Self::DeletionContinues | Self::ConversationDeletionContinues => "deletion_continues",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::Paced(_) => "too_many_requests",
             Self::InsufficientTokens => "insufficient_tokens",
+            Self::ApiKeyCapReached => "api_key_cap_reached",
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ModelFailed(_) => "model_failed",
             Self::ModelTimedOut => "model_timed_out",
@@ -154,11 +174,13 @@ impl Error {
             Self::BadAuthorizationHeader(reason) => reason,
             Self::AccessTokenNotValid => "Given token not valid for any token type",
             Self::AuthKeyNotValid => "Invalid token.",
+            Self::ApiKeyNotValid => "Invalid API key",
             Self::RefreshTokenNotValid => "Token is invalid or expired",
             Self::LogoutTokenNotValid => "Invalid or expired refresh token",
             Self::UserInactive => "User is inactive",
             Self::KeyOwnerInactive => "User inactive or deleted.",
             Self::PermissionDenied => "You do not have permission to perform this action.",
+            Self::ModelNotAllowed => "This API key may not use this model",
             Self::InvalidCredentials => "Invalid Credentials",
             Self::UsernameTaken => "Username already exists",
             Self::WrongPassword => "Password is wrong",
@@ -169,7 +191,12 @@ impl Error {
             Self::NoSuchPath => "Not found",
             Self::MethodNotAllowed(_) => "Method not allowed",
             Self::ChatNotFound => "Chat not found",
+            Self::ConversationNotFound => "Conversation not found",
             Self::UserNotFound => "User not found",
+            Self::ApiKeyNotFound => "API key not found",
+            Self::TooManyApiKeys => {
+                return format!("There are {MAX_API_KEYS} API keys already; revoke one first").into();
+            }
             Self::OwnRights => "You cannot deactivate yourself or change your own role; another admin can",
             Self::AdminAccount => {
                 "An admin's account cannot be deleted; another admin must take the role from it first"
@@ -177,10 +204,14 @@ impl Error {
             Self::DeletionContinues => {
                 "The account is closed; what is left of it goes when the request is sent again, or within a day by itself"
             }
+            Self::ConversationDeletionContinues => {
+                "The conversation is deleted; what is left of it goes when the request is sent again, or within a day by itself"
+            }
             Self::IdempotencyMismatch => "This Idempotency-Key was used for another request",
             Self::IdempotencyInProgress => "The request with this Idempotency-Key is still being answered",
             Self::Paced(_) => "Too many requests; try again later",
             Self::InsufficientTokens => "Insufficient tokens",
+            Self::ApiKeyCapReached => "The cap of this API key is reached",
             Self::TooManyInFlight => "Too many messages are being answered at once",
             Self::ModelFailed(reason) => return reason.clone(),
             Self::ModelTimedOut => "The model did not answer in time; nothing was charged",
@@ -206,6 +237,7 @@ impl Error {
             | Self::IdempotencyInProgress
             | Self::HoldLost
             | Self::DeletionContinues
+            | Self::ConversationDeletionContinues
             | Self::Busy(_) => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -1,18 +1,20 @@
 //! What the functions of the AI Chat System share.
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
-//! [`billing`], [`chats`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
+//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
 //! the SDKs of models and their keys only in `model`, `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment
 //! variables only in [`config`].
 
 pub mod accounts;
 pub mod admin;
 pub mod api;
+pub mod api_keys;
 pub mod auth;
 mod aws;
 pub mod billing;
 pub mod chats;
 pub mod config;
+pub mod conversations;
 pub mod domain;
 pub mod error;
 pub mod lambda;

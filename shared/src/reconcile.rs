@@ -49,6 +49,8 @@ pub struct Reconciled {
     pub tokens_given_back: u64,
     /// How many accounts were removed whose deletion had been cut off.
     pub deletions_finished: u64,
+    /// How many conversations were removed whose deletion had been cut off.
+    pub conversations_removed: u64,
     /// How many balances were wrong.
     pub drifted: u64,
     /// How many of them were made right.
@@ -203,6 +205,15 @@ impl Reconciliation {
                 found.borrow_mut().deletions_finished += 1;
                 return Ok(None);
             }
+            if !books.half_deleted.is_empty() {
+                for conversation in books.half_deleted {
+                    self.store
+                        .remove_conversation(&user.person(), conversation, now)
+                        .await?;
+                    found.borrow_mut().conversations_removed += 1;
+                }
+                books = self.store.read_books(key).await?;
+            }
             let expired = user.expired_holds(now);
             if !expired.is_empty() {
                 self.store.give_back(user, now).await?;
@@ -270,7 +281,7 @@ impl Reconciliation {
             amount: written_off,
             reason: reason.clone(),
             actor: None,
-            balance_after: after,
+            balance_after: Some(after),
             created_at: now,
         };
         let audit = AuditEntry {
@@ -293,5 +304,6 @@ impl Reconciliation {
 /// Whether everything about a user is in order.
 fn agrees(books: &Books, now: Timestamp) -> bool {
     let in_order = |user: &User| !user.deleting && user.expired_holds(now).is_empty();
-    books.user.as_ref().is_some_and(in_order) && books.drift() == Some(0) && !books.unreadable
+    let at_rest = !books.unreadable && books.half_deleted.is_empty();
+    books.user.as_ref().is_some_and(in_order) && books.drift() == Some(0) && at_rest
 }

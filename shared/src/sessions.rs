@@ -12,8 +12,8 @@ use crate::{
     auth::{Claims, PublicKey, Purpose, Signer, Verifier},
     config::TokenConfig,
     domain::{
-        AuthKey, AuthKeyHash, Caller, Generation, Network, Proof, RefreshGrant, Session, SessionId, Timestamp,
-        TokenVersion, User, UserId, UserKey,
+        ApiKey, AuthKey, AuthKeyHash, Caller, Generation, IssuedApiKey, Network, OwnerCaller, Proof, RefreshGrant,
+        Session, SessionId, Timestamp, TokenVersion, User, UserId, UserKey,
     },
     error::Error,
     store::{Opening, Store},
@@ -49,16 +49,51 @@ pub struct Authenticator {
     store: Store,
     config: TokenConfig,
     verifiers: Mutex<Verifiers>,
-    key_owners: Mutex<HashMap<AuthKeyHash, (UserKey, UserId)>>,
+    key_owners: Known<(UserKey, UserId)>,
+    api_keys: Known<Arc<IssuedApiKey>>,
     /// How many keys that are nobody's each network has sent, and since when.
     guesses: Mutex<HashMap<Network, (Timestamp, u32)>>,
 }
 
 /// How many owners of keys a process remembers, about 200 bytes each.
 const MAX_KEY_OWNERS: usize = 10_000;
+/// How many API keys a process remembers, about 500 bytes each and 6 KB at the most.
+const MAX_KNOWN_API_KEYS: usize = 2_000;
 /// How many keys that are nobody's a process looks up for one network in a minute.
 const MAX_GUESSES: u32 = 20;
 const GUESSES_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a process remembers of keys that it has looked up in the table, because it never changes there.
+#[derive(Debug)]
+struct Known<T> {
+    by_hash: Mutex<HashMap<AuthKeyHash, T>>,
+    most: usize,
+}
+
+impl<T: Clone> Known<T> {
+    fn at_most(most: usize) -> Self {
+        Self {
+            by_hash: Mutex::default(),
+            most,
+        }
+    }
+
+    fn get(&self, hash: &AuthKeyHash) -> Option<T> {
+        self.lock().get(hash).cloned()
+    }
+
+    fn keep(&self, hash: AuthKeyHash, known: T) {
+        let mut by_hash = self.lock();
+        if by_hash.len() >= self.most {
+            by_hash.clear();
+        }
+        by_hash.insert(hash, known);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AuthKeyHash, T>> {
+        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Verifiers {
@@ -105,7 +140,8 @@ impl Authenticator {
             store,
             config,
             verifiers: Mutex::default(),
-            key_owners: Mutex::default(),
+            key_owners: Known::at_most(MAX_KEY_OWNERS),
+            api_keys: Known::at_most(MAX_KNOWN_API_KEYS),
             guesses: Mutex::default(),
         };
         if let Err(error) = authenticator.load(now).await {
@@ -142,29 +178,65 @@ impl Authenticator {
     /// [`Error::AuthKeyNotValid`]; [`Error::Paced`] after too many keys of one network that are nobody's.
     pub async fn caller_with_key(&self, key: &str, network: &Network, now: Timestamp) -> Result<Caller, Error> {
         let hash = AuthKey::parse(key).ok_or(Error::AuthKeyNotValid)?.hash();
-        let known = self.lock_owners().get(&hash).cloned();
-        let (user, id) = match known {
-            Some(owner) => owner,
-            None => {
-                // Anybody can make a key up, and each costs a read of the table.
-                self.check_guesses(network, now)?;
-                let Some(owner) = self.store.owner_of_key(&hash).await? else {
-                    self.count_guess(network, now);
-                    return Err(Error::AuthKeyNotValid);
-                };
-                let mut owners = self.lock_owners();
-                if owners.len() >= MAX_KEY_OWNERS {
-                    owners.clear();
-                }
-                owners.insert(hash.clone(), owner.clone());
-                owner
-            }
-        };
+        let owner = self.look_up(&self.key_owners, &hash, self.store.owner_of_key(&hash), network, now);
+        let (user, id) = owner.await?.ok_or(Error::AuthKeyNotValid)?;
         Ok(Caller {
             user,
             id,
             proof: Proof::Key(hash),
         })
+    }
+
+    /// The caller to whom this API key was given. Whether it is still one of its owner's is for the operation to check; whether it has
+    /// expired is seen here, as that never changes either.
+    ///
+    /// # Errors
+    /// [`Error::ApiKeyNotValid`]; [`Error::Paced`] as [`Authenticator::caller_with_key`].
+    pub async fn caller_with_api_key(&self, key: &str, network: &Network, now: Timestamp) -> Result<Caller, Error> {
+        let key = ApiKey::parse(key).ok_or(Error::ApiKeyNotValid)?;
+        let find = async { Ok(self.store.find_api_key(&key).await?.map(Arc::new)) };
+        let issued = self.look_up(&self.api_keys, &key.hash(), find, network, now).await?;
+        let issued = issued.filter(|issued| !issued.is_expired(now));
+        let issued = issued.ok_or(Error::ApiKeyNotValid)?;
+        Ok(Caller {
+            user: issued.owner.username.clone(),
+            id: issued.owner.id,
+            proof: Proof::ApiKey(issued),
+        })
+    }
+
+    /// The caller, unless they have only an API key.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`]; whoever may not call at all hears that first.
+    pub async fn owner(&self, caller: Caller) -> Result<OwnerCaller, Error> {
+        if caller.api_key().is_some() {
+            self.store.read_user(&caller).await?;
+            return Err(Error::PermissionDenied);
+        }
+        Ok(OwnerCaller(caller))
+    }
+
+    /// What is known of a key, from before or by asking the table; `None` if it is nobody's.
+    async fn look_up<T: Clone>(
+        &self,
+        known: &Known<T>,
+        hash: &AuthKeyHash,
+        ask: impl Future<Output = Result<Option<T>, Error>>,
+        network: &Network,
+        now: Timestamp,
+    ) -> Result<Option<T>, Error> {
+        if let Some(found) = known.get(hash) {
+            return Ok(Some(found));
+        }
+        // Anybody can make a key up, and each costs a read of the table.
+        self.check_guesses(network, now)?;
+        let found = ask.await?;
+        match &found {
+            Some(found) => known.keep(hash.clone(), found.clone()),
+            None => self.count_guess(network, now),
+        }
+        Ok(found)
     }
 
     fn check_guesses(&self, network: &Network, now: Timestamp) -> Result<(), Error> {
@@ -187,10 +259,6 @@ impl Authenticator {
             (*since, *count) = (now, 0);
         }
         *count += 1;
-    }
-
-    fn lock_owners(&self) -> std::sync::MutexGuard<'_, HashMap<AuthKeyHash, (UserKey, UserId)>> {
-        self.key_owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this refresh token grants. Whether its session still exists is for the operation to check.

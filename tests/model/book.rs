@@ -47,8 +47,10 @@ pub struct User {
     pub balance: u64,
     /// Ids and messages, oldest first.
     pub chats: Vec<(String, String)>,
-    /// Amounts and the balances after them, oldest first.
-    pub ledger: Vec<(i64, u64)>,
+    /// What is said in conversations, oldest first.
+    pub conversations: Vec<Conversation>,
+    /// Amounts and the balances after them, oldest first; of deletions there is none.
+    pub ledger: Vec<(i64, Option<u64>)>,
     /// How often the password was changed or the account came back.
     pub version: u32,
     /// The logins that have not ended, the one that would expire first at the front.
@@ -57,6 +59,15 @@ pub struct User {
     pub key: Option<String>,
     /// What was done under idempotency keys, and what was answered.
     pub done: BTreeMap<String, (Adjustment, Value)>,
+}
+
+/// Some of the chats of a user.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    pub id: String,
+    pub title: String,
+    /// The ids of its chats, oldest first.
+    pub chats: Vec<String>,
 }
 
 /// Whose balance, by how much, and why.
@@ -136,6 +147,7 @@ impl Book {
             active: true,
             balance: GRANT,
             chats: Vec::new(),
+            conversations: Vec::new(),
             ledger: Vec::new(),
             version: 0,
             sessions: Vec::new(),

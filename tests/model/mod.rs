@@ -7,7 +7,7 @@ mod book;
 use serde_json::{Value, json};
 
 use crate::support::{Account, Random, Reply, Request, System};
-use book::{Adjustment, Book, COST, Credential, GRANT, MOST, Refresh, Refusal, Role};
+use book::{Adjustment, Book, COST, Conversation, Credential, GRANT, MOST, Refresh, Refusal, Role};
 
 const STEPS: usize = 560;
 
@@ -85,7 +85,7 @@ impl World<'_> {
     }
 
     async fn step(&mut self) {
-        match self.random.below(100) {
+        match self.random.below(116) {
             0..9 => self.register().await,
             9..21 => self.log_in().await,
             21..30 => self.refresh().await,
@@ -104,7 +104,11 @@ impl World<'_> {
             88..94 => self.adjust().await,
             94..96 => self.chats_of().await,
             96..98 => self.ledger_of().await,
-            _ => self.audit().await,
+            98..100 => self.audit().await,
+            100..103 => self.conversations().await,
+            103..108 => self.conversation().await,
+            108..111 => self.rename().await,
+            _ => self.delete_conversation().await,
         }
     }
 
@@ -418,19 +422,33 @@ impl World<'_> {
             (true, Credential::Access(..)) => (400, "insufficient_tokens"),
             _ => (402, "insufficient_tokens"),
         };
-        let expected = self
-            .book
-            .caller(&credential)
-            .and_then(|name| match self.book.users[&name].balance {
+        let caller = self.book.caller(&credential);
+        let conversation = match self.random.below(10) {
+            0..4 => None,
+            4..6 => Some("new".to_owned()),
+            6 if caller.is_ok() => Some("rubbish".to_owned()),
+            _ => Some(self.any_conversation(&caller)),
+        };
+        // The older clients do not talk in conversations, whatever they send.
+        let said_in = conversation.clone().filter(|_| !classic);
+        let expected = caller.and_then(|name| {
+            let user = &self.book.users[&name];
+            let is_own = said_in
+                .as_ref()
+                .is_none_or(|id| id == "new" || user.conversations.iter().any(|own| own.id == *id));
+            match user.balance {
                 _ if says_nothing => Err((400, "invalid")),
+                _ if !is_own => Err((404, "conversation_not_found")),
                 balance if balance < COST => Err(short),
                 _ => Ok(name),
-            });
+            }
+        });
         let path = if classic { "/api/chat" } else { "/api/v1/chats" };
-        let request = Request::post(
-            path,
-            &json!({"message": if says_nothing { "" } else { message.as_str() }}),
-        );
+        let mut body = json!({"message": if says_nothing { "" } else { message.as_str() }});
+        if let Some(conversation) = conversation {
+            body["conversation_id"] = json!(conversation);
+        }
+        let request = Request::post(path, &body);
         let done = self.expect(request, &credential, 200, expected.clone().map(drop)).await;
         let (Some(reply), Ok(name)) = (done, expected) else {
             return;
@@ -449,7 +467,102 @@ impl World<'_> {
         if !classic {
             assert_eq!(reply.body["user_account"], user.written);
         }
-        user.chats.push((chat["id"].as_str().unwrap().to_owned(), message));
+        let id = chat["id"].as_str().unwrap().to_owned();
+        match said_in {
+            None => assert_eq!(chat.get("conversation_id"), None),
+            Some(new) if new == "new" => user.conversations.push(Conversation {
+                id: chat["conversation_id"].as_str().unwrap().to_owned(),
+                title: message.clone(),
+                chats: vec![id.clone()],
+            }),
+            Some(own) => {
+                assert_eq!(chat["conversation_id"], own);
+                let conversation = user.conversations.iter_mut().find(|known| known.id == own);
+                conversation.unwrap().chats.push(id.clone());
+            }
+        }
+        user.chats.push((id, message));
+    }
+
+    /// Mostly one of the caller's own conversations, or somebody else's, or one that there is not.
+    fn any_conversation(&mut self, caller: &Result<String, Refusal>) -> String {
+        let own = caller.as_ref().ok().map(|name| &self.book.users[name].conversations);
+        let own: Vec<_> = own.into_iter().flatten().map(|own| own.id.clone()).collect();
+        if !own.is_empty() && self.random.percent(80) {
+            return self.random.one_of(&own).clone();
+        }
+        let all = self.book.users.values().flat_map(|user| &user.conversations);
+        let mut all: Vec<_> = all.map(|conversation| conversation.id.clone()).collect();
+        all.push("01JGXQ0000000000000000000C".into());
+        self.random.one_of(&all).clone()
+    }
+
+    /// Somebody who calls about a conversation: who, which, where it is, and what they should hear.
+    fn about_conversation(&mut self) -> (Credential, String, String, Result<String, Refusal>) {
+        let credential = self.credential(Role::User);
+        let caller = self.book.caller(&credential);
+        let id = self.any_conversation(&caller);
+        let expected = caller.and_then(|name| {
+            let mut own = self.book.users[&name].conversations.iter();
+            own.any(|own| own.id == id)
+                .then_some(name)
+                .ok_or((404, "conversation_not_found"))
+        });
+        let path = format!("/api/v1/conversations/{id}");
+        (credential, id, path, expected)
+    }
+
+    async fn conversations(&mut self) {
+        let credential = self.credential(Role::User);
+        let caller = self.book.caller(&credential);
+        let pages = self.pages("/api/v1/conversations", &[], &credential, caller.clone().map(drop));
+        let (Some(seen), Ok(name)) = (pages.await, caller) else {
+            return;
+        };
+        let seen = seen.iter().map(|one| (one["id"].clone(), one["title"].clone()));
+        let known = self.book.users[&name].conversations.iter().rev();
+        let expected: Vec<_> = known.map(|one| (json!(one.id), json!(one.title))).collect();
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+    }
+
+    async fn conversation(&mut self) {
+        let (credential, id, path, expected) = self.about_conversation();
+        let pages = self.pages(&path, &[], &credential, expected.clone().map(drop)).await;
+        let (Some(seen), Ok(name)) = (pages, expected) else {
+            return;
+        };
+        let user = &self.book.users[&name];
+        let known = user.conversations.iter().find(|known| known.id == id).unwrap();
+        let seen: Vec<_> = seen.iter().map(|chat| chat["id"].clone()).collect();
+        let expected: Vec<_> = known.chats.iter().rev().map(|id| json!(id)).collect();
+        assert_eq!(seen, expected);
+    }
+
+    async fn rename(&mut self) {
+        let (credential, id, path, expected) = self.about_conversation();
+        let title = format!("title {}", self.number());
+        let request = Request::with_body("PATCH", &path, &json!({"title": title}));
+        let done = self.expect(request, &credential, 200, expected.clone().map(drop)).await;
+        if let (Some(reply), Ok(name)) = (done, expected) {
+            assert_eq!(reply.body["conversation"]["title"], title);
+            let user = self.book.users.get_mut(&name).unwrap();
+            let known = user.conversations.iter_mut().find(|known| known.id == id);
+            known.unwrap().title = title;
+        }
+    }
+
+    async fn delete_conversation(&mut self) {
+        let (credential, id, path, expected) = self.about_conversation();
+        let request = Request::new("DELETE", &path);
+        let done = self.expect(request, &credential, 204, expected.clone().map(drop)).await;
+        if let (Some(_), Ok(name)) = (done, expected) {
+            let user = self.book.users.get_mut(&name).unwrap();
+            let index = user.conversations.iter().position(|known| known.id == id).unwrap();
+            let gone = user.conversations.remove(index).chats;
+            user.chats.retain(|(id, _)| !gone.contains(id));
+            let cost = COST * u64::try_from(gone.len()).unwrap();
+            user.ledger.push((-i64::try_from(cost).unwrap(), None));
+        }
     }
 
     async fn history(&mut self) {
@@ -720,7 +833,7 @@ impl World<'_> {
         }
         let user = self.book.users.get_mut(name).unwrap();
         user.balance = u64::try_from(after).unwrap();
-        user.ledger.push((amount, user.balance));
+        user.ledger.push((amount, Some(user.balance)));
         assert_eq!(reply.body["username"], name);
         assert_eq!(reply.body["token_balance"], user.balance);
         assert_eq!(reply.body["entry"]["actor"], caller);
@@ -788,7 +901,10 @@ impl World<'_> {
             self.system.check_ledger(name).await;
             assert_eq!(
                 items,
-                1 + user.chats.len() + user.ledger.len() + user.done.len(),
+                1 + user.chats.len()
+                    + user.conversations.iter().map(|one| 1 + one.chats.len()).sum::<usize>()
+                    + user.ledger.len()
+                    + user.done.len(),
                 "{name}"
             );
         }

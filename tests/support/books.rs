@@ -1,6 +1,6 @@
 //! What the table says about one user, read from the outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -17,12 +17,18 @@ pub struct Books {
     pub holds: Vec<(i64, u64)>,
     /// The id and the cost of each chat.
     pub chats: Vec<(String, i64)>,
-    /// The id, the amount and the balance afterwards of each adjustment, the oldest first.
-    pub ledger: Vec<(String, i64, i64)>,
+    /// The id, the amount and the balance afterwards of each entry in the ledger, the oldest first. A deletion changes no balance.
+    pub ledger: Vec<(String, i64, Option<i64>)>,
+    /// The id of each conversation, and whether it is marked as deleted.
+    pub conversations: Vec<(String, bool)>,
+    /// The conversation and the chat of each chat that is stored once more.
+    pub said: Vec<(String, String)>,
     pub sessions: usize,
     pub token_version: i64,
     pub active: bool,
     pub auth_key: Option<String>,
+    /// The live API keys, and what was spent with each.
+    pub api_keys: BTreeMap<String, i64>,
     /// How many items there are.
     pub items: usize,
 }
@@ -48,9 +54,13 @@ impl Books {
             if let Some(id) = below(item, "TURN#") {
                 books.chats.push((id, number(&item["cost"])));
             } else if let Some(id) = below(item, "LEDGER#") {
-                books
-                    .ledger
-                    .push((id, number(&item["amount"]), number(&item["balance_after"])));
+                let after = item.get("balance_after").map(number);
+                books.ledger.push((id, number(&item["amount"]), after));
+            } else if let Some(id) = below(item, "CONV#") {
+                books.conversations.push((id, item.contains_key("deleting")));
+            } else if let Some(ids) = below(item, "SAID#") {
+                let (conversation, chat) = ids.split_once('#').unwrap();
+                books.said.push((conversation.to_owned(), chat.to_owned()));
             } else if below(item, "USER").is_some() {
                 books.balance = number(&item["balance"]);
                 books.grant = number(&item["signup_grant"]);
@@ -63,6 +73,9 @@ impl Books {
                 books.token_version = number(&item["token_version"]);
                 books.active = *item["active"].as_bool().unwrap();
                 books.auth_key = item.get("auth_key").map(|key| key.as_s().unwrap().clone());
+                let api_keys = item["api_keys"].as_m().unwrap().iter();
+                let spent = |used: &AttributeValue| number(&used.as_m().unwrap()["s"]);
+                books.api_keys = api_keys.map(|(id, used)| (id.clone(), spent(used))).collect();
             }
         }
         books
@@ -76,5 +89,10 @@ impl Books {
         let adjusted: i64 = self.ledger.iter().map(|(_, amount, _)| amount).sum();
         assert!(self.balance >= 0 && held >= 0, "{self:?}");
         assert_eq!(self.balance + held + spent, self.grant + adjusted, "{self:?}");
+        // What is said in a conversation is in the history too, and the conversation is there, unless the account is going.
+        for (conversation, chat) in self.said.iter().filter(|_| self.active) {
+            assert!(self.conversations.iter().any(|(id, _)| id == conversation), "{self:?}");
+            assert!(self.chats.iter().any(|(id, _)| id == chat), "{self:?}");
+        }
     }
 }

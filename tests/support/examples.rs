@@ -21,6 +21,10 @@ pub struct About<'a> {
     pub target: &'a str,
     /// A chat of the caller.
     pub chat: &'a str,
+    /// The name of an API key of the caller.
+    pub api_key: &'a str,
+    /// A conversation of the caller.
+    pub conversation: &'a str,
 }
 
 impl<'a> About<'a> {
@@ -30,6 +34,8 @@ impl<'a> About<'a> {
             caller,
             target: &caller.username,
             chat: "01JGXQ0000000000000000000A",
+            api_key: "AAAAAAAAAAAAAAAA",
+            conversation: "01JGXQ0000000000000000000C",
         }
     }
 }
@@ -60,9 +66,16 @@ impl Example {
 /// A request for every route of the endpoint table.
 pub fn examples(about: &About<'_>) -> Vec<Example> {
     let of = |entry: &'static Entry| {
+        let id = if entry.name.starts_with("api-keys-") {
+            about.api_key
+        } else if entry.name.starts_with("conversations-") {
+            about.conversation
+        } else {
+            about.chat
+        };
         let example = move |path: &&str| Example {
             entry,
-            path: path.replace("{id}", about.chat).replace("{username}", about.target),
+            path: path.replace("{id}", id).replace("{username}", about.target),
             body: body(entry, about),
         };
         entry.paths.iter().map(example)
@@ -85,8 +98,10 @@ fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
         "token-refresh" | "users-logout" => json!({"refresh": caller.refresh}),
         "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
         "users-delete" => json!({"password": caller.password}),
+        "api-keys-create" => json!({"name": "a key"}),
         "chats-send" | "chats-stream" => json!({"message": "hello"}),
         "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
+        "conversations-update" => json!({"title": "Ledgers"}),
         "admin-update" => json!({"role": "staff", "reason": "a test"}),
         "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
         name => {

@@ -100,7 +100,7 @@ impl Reply {
         };
         let expected_there = match expected {
             "not_authenticated" | "bad_authorization_header" | "token_not_valid" => "invalid_api_key",
-            "insufficient_tokens" => "insufficient_quota",
+            "insufficient_tokens" | "api_key_cap_reached" => "insufficient_quota",
             "too_many_requests" | "too_many_in_flight" => "rate_limit_exceeded",
             "content_filtered" => "content_filter",
             "invalid" | "malformed" => "invalid_value",

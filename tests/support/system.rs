@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    Client,
+    types::{AttributeValue, PutRequest, WriteRequest},
+};
 use local::{
     engine::{self, Engine, LOCAL_CREDENTIALS},
     template::{Function, Template},
@@ -352,7 +355,7 @@ impl System {
         match answer? {
             Answer::Response(response) => {
                 let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
-                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response"]);
+                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response", "key"]);
                 Some(reply)
             }
             Answer::Stream(prelude, pieces) => {
@@ -586,6 +589,16 @@ impl System {
             access: reply.text_of("access"),
             refresh: reply.text_of("refresh"),
         }
+    }
+
+    /// Makes an API key with these limits; tells the key and its name.
+    pub async fn api_key(&self, account: &Account, limits: &Value) -> (String, String) {
+        let mut body = limits.clone();
+        body["name"] = json!("a key");
+        let made = Request::post("/api/v1/api-keys", &body).bearer(&account.access);
+        let made = self.send(made).await.expect_status(201);
+        let of = |member: &str| made.body["api_key"][member].as_str().unwrap().to_owned();
+        (of("key"), of("id"))
     }
 
     /// Sends a chat message.
@@ -866,6 +879,13 @@ impl System {
         self.set(account, attribute, AttributeValue::S(text.into())).await;
     }
 
+    /// Removes an attribute of a user.
+    pub async fn remove(&self, account: &Account, attribute: &str) {
+        let update = self.user_update(account).update_expression("REMOVE #attribute");
+        let update = update.expression_attribute_names("#attribute", attribute);
+        update.send().await.unwrap();
+    }
+
     /// Makes a session's last refresh look older.
     pub async fn age_session(&self, account: &Account, session: &str, milliseconds: u64) {
         let update = self
@@ -881,19 +901,35 @@ impl System {
 
     /// Leaves a hold as a function does that dies right after placing it; its lease ends `lease_milliseconds` from now.
     pub async fn leave_dead_hold(&self, account: &Account, cost: u64, lease_milliseconds: i64) {
+        self.leave_dead_hold_of(account, None, cost, lease_milliseconds).await;
+    }
+
+    /// As [`System::leave_dead_hold`], of a function that was called with the API key of this name.
+    pub async fn leave_dead_hold_of(
+        &self,
+        account: &Account,
+        api_key: Option<&str>,
+        cost: u64,
+        lease_milliseconds: i64,
+    ) {
         let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
         let number = |number: i64| AttributeValue::N(number.to_string());
         let cost = i64::try_from(cost).unwrap();
-        let hold = HashMap::from([
+        let mut hold = HashMap::from([
             ("c".into(), number(cost)),
             ("a".into(), AttributeValue::S(format!("attempt{}", next_number()))),
             ("p".into(), number(now - 60_000)),
             ("l".into(), number(now + lease_milliseconds)),
         ]);
-        let update = self
-            .user_update(account)
-            .update_expression("SET balance = balance - :cost, holds.#hold = :hold");
+        let mut update = self.user_update(account);
+        let mut expression = "SET balance = balance - :cost, holds.#hold = :hold".to_owned();
+        if let Some(api_key) = api_key {
+            hold.insert("k".into(), AttributeValue::S(api_key.into()));
+            expression.push_str(", api_keys.#api_key.s = api_keys.#api_key.s + :cost");
+            update = update.expression_attribute_names("#api_key", api_key);
+        }
         let update = update
+            .update_expression(expression)
             .condition_expression("balance >= :cost")
             .expression_attribute_values(":cost", number(cost));
         let update = update.expression_attribute_names("#hold", format!("dead{}", next_number()));
@@ -914,6 +950,50 @@ impl System {
             .table_name(&self.table)
             .key("pk", pk)
             .key("sk", AttributeValue::S("USER".into()))
+    }
+
+    /// Makes a conversation longer by `count` chats of this cost, written as settlements would have written them; whoever said all that had
+    /// been given what it cost.
+    pub async fn lengthen_conversation(&self, username: &str, conversation: &str, count: usize, cost: u64) {
+        let text = |text: String| AttributeValue::S(text);
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let items = (0..count).flat_map(|index| {
+            // Later than everything that was really said.
+            let id = format!("7ZZZZZZZZZ000000000{index:07}");
+            [format!("TURN#{id}"), format!("SAID#{conversation}#{id}")].map(|sk| {
+                HashMap::from([
+                    ("pk".into(), text(format!("USER#{username}"))),
+                    ("sk".into(), text(sk)),
+                    ("id".into(), text(id.clone())),
+                    ("conversation".into(), text(conversation.into())),
+                    ("message".into(), text(format!("message {index}"))),
+                    ("response".into(), text("x".repeat(500))),
+                    ("model".into(), text("echo".into())),
+                    ("cost".into(), number(cost)),
+                    ("balance_after".into(), number(0)),
+                    ("created_at".into(), number(1)),
+                ])
+            })
+        });
+        let puts: Vec<_> = items
+            .map(|item| {
+                let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
+                WriteRequest::builder().put_request(put).build()
+            })
+            .collect();
+        for batch in puts.chunks(25) {
+            let write = self.client.batch_write_item();
+            write.request_items(&self.table, batch.to_vec()).send().await.unwrap();
+        }
+        let update = self.client.update_item().table_name(&self.table);
+        update
+            .key("pk", text(format!("USER#{username}")))
+            .key("sk", text("USER".into()))
+            .update_expression("SET signup_grant = signup_grant + :spent")
+            .expression_attribute_values(":spent", number(cost * u64::try_from(count).unwrap()))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// The gateway event of a chat message.

@@ -3,7 +3,7 @@
 use shared::{
     Error,
     accounts::Accounts,
-    api::{self, Call, DeleteRequest, Done, SignedIn},
+    api::{self, Call, DeleteRequest, Done, Owner},
     lambda::{self, BoxError},
 };
 
@@ -12,7 +12,7 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve_callers(api::USERS_DELETE, async |store| Ok(Accounts::new(store)), delete).await
 }
 
-async fn delete(accounts: &Accounts, call: Call<SignedIn, DeleteRequest>) -> Result<Done, Error> {
+async fn delete(accounts: &Accounts, call: Call<Owner, DeleteRequest>) -> Result<Done, Error> {
     accounts
         .delete(&call.caller, &call.input.password, &call.network, call.now)
         .await?;

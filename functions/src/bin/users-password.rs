@@ -3,7 +3,7 @@
 use shared::{
     Error,
     accounts::Registrar,
-    api::{self, Call, Done, PasswordRequest, SignedIn},
+    api::{self, Call, Done, Owner, PasswordRequest},
     config::AccountConfig,
     lambda::{self, BoxError},
 };
@@ -18,7 +18,7 @@ async fn main() -> Result<(), BoxError> {
     .await
 }
 
-async fn change(registrar: &Registrar, call: Call<SignedIn, PasswordRequest>) -> Result<Done, Error> {
+async fn change(registrar: &Registrar, call: Call<Owner, PasswordRequest>) -> Result<Done, Error> {
     let PasswordRequest { old, new } = call.input;
     registrar
         .change_password(&call.caller, &old, new, &call.network, call.now)

@@ -281,7 +281,7 @@ pub struct AdjustedBody {
     status: &'static str,
     message: &'static str,
     username: UserKey,
-    token_balance: Amount,
+    token_balance: Option<Amount>,
     entry: LedgerEntryBody,
 }
 
@@ -293,7 +293,7 @@ struct LedgerEntryBody {
     reason: String,
     actor: Option<UserKey>,
     actor_id: Option<String>,
-    balance_after: Amount,
+    balance_after: Option<Amount>,
     timestamp: String,
 }
 
@@ -301,10 +301,10 @@ impl From<LedgerEntry> for LedgerEntryBody {
     fn from(entry: LedgerEntry) -> Self {
         Self {
             id: entry.id.to_string(),
-            kind: if entry.actor.is_some() {
-                "adjustment"
-            } else {
-                "correction"
+            kind: match (entry.balance_after, &entry.actor) {
+                (None, _) => "deletion",
+                (Some(_), Some(_)) => "adjustment",
+                (Some(_), None) => "correction",
             },
             amount: entry.amount,
             reason: entry.reason,
@@ -394,7 +394,7 @@ impl Outcome for LedgerPage {
             reason: "Sign-up grant".into(),
             actor: None,
             actor_id: None,
-            balance_after: self.user.signup_grant,
+            balance_after: Some(self.user.signup_grant),
             timestamp: self.user.created_at.to_string(),
         });
         LedgerBody {

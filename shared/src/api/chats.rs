@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     chats::{ChatPage, Question, Sent},
-    domain::{Amount, Chat, ChatId, Message, PageSize, Timestamp, Usage, Username},
+    domain::{Amount, Chat, ChatId, ConversationRef, Message, PageSize, Timestamp, Usage, Username},
     error::Error,
 };
 
@@ -44,12 +44,28 @@ impl Input for SendRequest {
         #[derive(Deserialize)]
         struct Wire {
             message: Option<String>,
+            conversation_id: Option<String>,
         }
-        let idempotency_key = parts.idempotency_key()?;
+        let (idempotency_key, now) = (parts.idempotency_key()?, parts.now);
+        let mut parts = parts;
+        if parts.family == Family::Classic
+            && let Some(members) = parts.body.as_object_mut()
+        {
+            // To clients of the older systems it is one of the members that mean nothing.
+            members.remove("conversation_id");
+        }
         let wire: Wire = parts.body()?;
         let message = Message::parse(wire.message.unwrap_or_default())?;
+        let conversation = wire.conversation_id.map(|text| ConversationRef::parse(&text));
+        // What is no id is the id of nothing.
+        let conversation = conversation
+            .map(|conversation| conversation.ok_or(Error::ConversationNotFound))
+            .transpose()?;
         Ok(Self {
-            question: Question::of(message, idempotency_key),
+            question: Question {
+                conversation,
+                ..Question::of(message, idempotency_key, now)
+            },
         })
     }
 }
@@ -66,7 +82,7 @@ pub struct SentBody {
 
 /// A chat on the wire.
 #[derive(Debug, Serialize)]
-struct ChatBody {
+pub(super) struct ChatBody {
     id: String,
     message: String,
     response: String,
@@ -75,6 +91,8 @@ struct ChatBody {
     finish_reason: &'static str,
     usage: Option<UsageBody>,
     cost: Amount,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
 }
 
 /// What a model read and wrote, in its own tokens.
@@ -109,6 +127,7 @@ impl From<Chat> for ChatBody {
             finish_reason: chat.finish.as_str(),
             usage: chat.usage.map(UsageBody::from),
             cost: chat.cost,
+            conversation_id: chat.conversation.map(|id| id.to_string()),
         }
     }
 }
@@ -195,6 +214,8 @@ struct DoneBody {
 #[derive(Serialize)]
 struct ToldChatBody {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
     timestamp: String,
     model: String,
     finish_reason: &'static str,
@@ -233,6 +254,7 @@ impl Events<Sent> for ChatEvents {
             DoneBody {
                 chat: ToldChatBody {
                     id: chat.id.to_string(),
+                    conversation_id: chat.conversation.map(|id| id.to_string()),
                     timestamp: chat.created_at.to_string(),
                     model: chat.model,
                     finish_reason: chat.finish.as_str(),

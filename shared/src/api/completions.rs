@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Endpoint, Event, Events, Family, Input, Method, Nothing, Outcome, Parts, SignedIn, Streamed, replayed};
 use crate::{
     chats::{Models, Question, Sent},
-    domain::{Chat, ChatId, Finish, Invalid, Message, ModelName, Repeats, Sampling, Speaker, Timestamp, Turn, Usage},
+    domain::{ChatId, Finish, Invalid, Message, ModelName, Repeats, Sampling, Speaker, Timestamp, Turn, Usage},
     error::Error,
 };
 
@@ -79,7 +79,7 @@ const READ: [&str; 12] = [
 ];
 
 /// What says nothing about the answer's text.
-const IGNORED: [&str; 11] = [
+const IGNORED: [&str; 10] = [
     "user",
     "metadata",
     "store",
@@ -90,7 +90,6 @@ const IGNORED: [&str; 11] = [
     "parallel_tool_calls",
     "reasoning_effort",
     "verbosity",
-    "logit_bias",
 ];
 
 /// What is served in one way only, and that way.
@@ -103,6 +102,7 @@ fn is_default(member: &str, value: &Value) -> Option<bool> {
         "modalities" => *value == json!(["text"]),
         "tool_choice" => matches!(value.as_str(), Some("none" | "auto")),
         "tools" | "functions" => *value == json!([]),
+        "logit_bias" => *value == json!({}),
         "audio" | "function_call" | "prediction" | "web_search_options" => false,
         _ => return None,
     };
@@ -205,7 +205,7 @@ impl Input for CompletionRequest {
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        let key = parts.idempotency_key()?;
+        let (key, now) = (parts.idempotency_key()?, parts.now);
         let repeats = match (key, parts.retry_count) {
             (Some(key), _) => Repeats::Key(key),
             (None, Some(count)) => count.parse().map_or(Repeats::Unsaid, Repeats::Count),
@@ -246,9 +246,11 @@ impl Input for CompletionRequest {
         }
         Ok(Self {
             question: Question {
+                id: ChatId::new(now),
                 message,
                 long: true,
                 turns,
+                conversation: None,
                 model: Some(model),
                 max_output_tokens: most,
                 sampling: Sampling {
@@ -347,8 +349,8 @@ const fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-fn completion_id(chat: &Chat) -> String {
-    format!("chatcmpl-{}", chat.id)
+fn completion_id(chat: ChatId) -> String {
+    format!("chatcmpl-{chat}")
 }
 
 impl Outcome for Completion {
@@ -362,10 +364,10 @@ impl Outcome for Completion {
         let usage = UsageBody::of(&self.0);
         let chat = self.0.chat;
         CompletionBody {
-            id: completion_id(&chat),
+            id: completion_id(chat.id),
             object: "chat.completion",
             created: chat.created_at.as_secs(),
-            model: chat.model,
+            model: chat.priced_as.unwrap_or(chat.model),
             choices: [Choice {
                 index: 0,
                 message: Reply {
@@ -386,8 +388,7 @@ impl Streamed<Completion> for CompletionRequest {
 
     fn events(&self, now: Timestamp) -> Option<Chunks> {
         self.streams.then(|| Chunks {
-            // Chunks are sent before the chat has an id, so they have one of their own.
-            id: format!("chatcmpl-{}", ChatId::new(now)),
+            id: completion_id(self.question.id),
             created: now.as_secs(),
             model: self.question.model.as_ref().map_or("", ModelName::as_str).to_owned(),
             begun: false,
@@ -501,8 +502,8 @@ impl Outcome for Models {
         let body = |model: ModelName| ModelBody {
             id: model.as_str().to_owned(),
             object: "model",
-            // Nobody knows when a provider made it; the member is a whole number in every library.
-            created: 0,
+            // Nobody knows when a provider made it; libraries want some time, and some take 0 for none.
+            created: 1_735_689_600,
             owned_by: "provider",
         };
         ModelsBody {

@@ -5,8 +5,10 @@
 //! binaries, the watch router, `template.yaml`, the events and the tests.
 
 mod admin;
+mod api_keys;
 mod chats;
 mod completions;
+mod conversations;
 mod keys;
 mod system;
 mod users;
@@ -17,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::{AdminCaller, Caller, IdempotencyKey, Network, StaffCaller, Timestamp},
+    domain::{AdminCaller, Caller, IdempotencyKey, Network, OwnerCaller, StaffCaller, Timestamp},
     error::Error,
 };
 
@@ -28,11 +30,19 @@ pub use admin::{
     LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
     UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
 };
+pub use api_keys::{
+    ApiKeyList, CREATE as API_KEYS_CREATE, CreateApiKeyRequest, LIST as API_KEYS_LIST, REVOKE as API_KEYS_REVOKE,
+    RevokeApiKeyRequest,
+};
 pub use chats::{
     ChatPageRequest, ChatRequest, GET as CHATS_GET, LIST as CHATS_LIST, SEND as CHATS_SEND, STREAM as CHATS_STREAM,
     SendRequest, StreamRequest,
 };
 pub use completions::{CREATE as COMPLETIONS_CREATE, Chunks, Completion, CompletionRequest, MODELS as MODELS_LIST};
+pub use conversations::{
+    ConversationPageRequest, ConversationRequest, DELETE as CONVERSATIONS_DELETE, GET as CONVERSATIONS_GET,
+    LIST as CONVERSATIONS_LIST, RenameRequest, UPDATE as CONVERSATIONS_UPDATE,
+};
 pub use keys::{KeySet, LIST as KEYS_LIST};
 pub use system::{HEALTH as SYSTEM_HEALTH, Health};
 pub use users::{
@@ -57,6 +67,8 @@ pub enum AccessKind {
     Public,
     /// Whoever has a valid access token or key.
     SignedIn,
+    /// The same, but not with an API key.
+    Owner,
     /// Who also is staff or an admin.
     Staff,
     /// Who also is an admin.
@@ -77,6 +89,14 @@ pub struct SignedIn;
 impl Access for SignedIn {
     type Caller = Caller;
     const KIND: AccessKind = AccessKind::SignedIn;
+}
+
+/// Whoever has a valid access token or key may call, but not a program with an API key.
+#[derive(Debug)]
+pub struct Owner;
+impl Access for Owner {
+    type Caller = OwnerCaller;
+    const KIND: AccessKind = AccessKind::Owner;
 }
 
 /// Staff and admins may call.
@@ -122,7 +142,7 @@ impl Family {
 /// How a caller authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// `Authorization: Bearer <access token>`.
+    /// `Authorization: Bearer <access token or API key>`.
     Bearer,
     /// `Authorization: Token <key>`, as clients of Django REST framework do.
     Token,
@@ -156,6 +176,8 @@ pub struct Parts<'a> {
     pub retry_count: Option<&'a str>,
     /// Whose clients the route serves.
     pub family: Family,
+    /// When the request came in.
+    pub now: Timestamp,
 }
 
 impl Parts<'_> {
@@ -169,7 +191,8 @@ impl Parts<'_> {
             // serde's text begins with the value that was sent, which is none of the answer's business.
             let expected = match problem.rsplit_once("expected ") {
                 // serde names Rust's types, which are not everybody's.
-                Some((_, "i64" | "u64")) => "a whole number",
+                Some((_, "i64" | "u64" | "u32")) => "a whole number",
+                Some((_, "f64")) => "a number",
                 Some((_, expected)) => expected,
                 None => "another value",
             };
@@ -438,10 +461,17 @@ pub const TABLE: &[Entry] = &[
     USERS_PROFILE.entry(),
     USERS_PASSWORD.entry(),
     USERS_DELETE.entry(),
+    API_KEYS_CREATE.entry(),
+    API_KEYS_LIST.entry(),
+    API_KEYS_REVOKE.entry(),
     CHATS_SEND.entry(),
     CHATS_STREAM.entry(),
     CHATS_LIST.entry(),
     CHATS_GET.entry(),
+    CONVERSATIONS_LIST.entry(),
+    CONVERSATIONS_GET.entry(),
+    CONVERSATIONS_UPDATE.entry(),
+    CONVERSATIONS_DELETE.entry(),
     COMPLETIONS_CREATE.entry(),
     MODELS_LIST.entry(),
     ADMIN_SEARCH.entry(),

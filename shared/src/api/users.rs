@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ByFamily, Endpoint, Family, Input, Method, Nothing, Outcome, Parts, Public, SignedIn, StatusMember, Wording,
+    ByFamily, Endpoint, Family, Input, Method, Nothing, Outcome, Owner, Parts, Public, SignedIn, StatusMember, Wording,
 };
 use crate::{
     accounts::{Credentials, NewAccount, UserPage},
@@ -73,10 +73,10 @@ pub const PROFILE: Endpoint<SignedIn, Nothing, Profile> = Endpoint::new(
     200,
 );
 /// `POST /api/v1/users/password`
-pub const PASSWORD: Endpoint<SignedIn, PasswordRequest, Done> =
+pub const PASSWORD: Endpoint<Owner, PasswordRequest, Done> =
     Endpoint::new("users-password", Method::Post, &["/api/v1/users/password"], 204);
 /// `DELETE /api/v1/users/me`
-pub const DELETE: Endpoint<SignedIn, DeleteRequest, Done> =
+pub const DELETE: Endpoint<Owner, DeleteRequest, Done> =
     Endpoint::new("users-delete", Method::Delete, &["/api/v1/users/me"], 204);
 
 pub(super) fn required<T>(member: &'static str, value: Option<T>, reason: &'static str) -> Result<T, Error> {

@@ -23,7 +23,7 @@ impl AuthKey {
 
     /// What is stored of it.
     pub fn hash(&self) -> AuthKeyHash {
-        AuthKeyHash(URL_SAFE_NO_PAD.encode(Sha256::digest(self.0.as_bytes())))
+        AuthKeyHash::of(&self.0)
     }
 
     /// The digits.
@@ -38,13 +38,18 @@ impl fmt::Debug for AuthKey {
     }
 }
 
-/// The SHA-256 of an [`AuthKey`] in base64url. The key has 160 random-looking bits, so nobody finds it from this, and finding an item by
-/// it tells a guesser nothing about the key.
+/// The SHA-256 of an [`AuthKey`] or an [`ApiKey`](super::ApiKey) in base64url. The key has 160 random-looking bits or more, so nobody finds
+/// it from this, and finding an item by it tells a guesser nothing about the key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AuthKeyHash(String);
 
 impl AuthKeyHash {
+    /// The hash of a key that was read.
+    pub(super) fn of(key: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(Sha256::digest(key)))
+    }
+
     /// The hash as text.
     pub fn as_str(&self) -> &str {
         &self.0

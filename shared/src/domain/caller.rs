@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{AuthKeyHash, Person, SessionId, UserId, UserKey};
+use super::{AuthKeyHash, IssuedApiKey, ModelName, Person, SessionId, UserId, UserKey};
 use crate::error::Error;
 
 /// Counts what ended every session of a user at once, such as a new password. A token names the count it was signed under.
@@ -52,8 +54,10 @@ pub(crate) enum Proof {
         session: SessionId,
         token_version: TokenVersion,
     },
-    /// The key with this hash.
+    /// The key of the `Token` scheme with this hash.
     Key(AuthKeyHash),
+    /// This API key.
+    ApiKey(Arc<IssuedApiKey>),
 }
 
 impl Caller {
@@ -61,7 +65,26 @@ impl Caller {
     pub(crate) fn session(&self) -> Option<&SessionId> {
         match &self.proof {
             Proof::Session { session, .. } => Some(session),
-            Proof::Key(_) => None,
+            Proof::Key(_) | Proof::ApiKey(_) => None,
+        }
+    }
+
+    /// The API key that the caller calls with, if it is one.
+    pub(crate) fn api_key(&self) -> Option<&IssuedApiKey> {
+        match &self.proof {
+            Proof::ApiKey(issued) => Some(issued),
+            Proof::Session { .. } | Proof::Key(_) => None,
+        }
+    }
+
+    /// Checks that the caller may ask the model with this name. The list of an API key never changes, so nobody else has to be asked.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotAllowed`] if the caller has an API key for other models.
+    pub fn may_use(&self, model: &ModelName) -> Result<(), Error> {
+        match self.api_key().and_then(|issued| issued.models.as_ref()) {
+            Some(models) if !models.contains(model) => Err(Error::ModelNotAllowed),
+            _ => Ok(()),
         }
     }
 
@@ -78,17 +101,23 @@ impl Caller {
         match self.proof {
             Proof::Session { .. } => Error::AccessTokenNotValid,
             Proof::Key(_) => Error::AuthKeyNotValid,
+            Proof::ApiKey(_) => Error::ApiKeyNotValid,
         }
     }
 
     /// What a caller hears whose account has been deactivated.
     pub(crate) const fn inactive(&self) -> Error {
         match self.proof {
-            Proof::Session { .. } => Error::UserInactive,
+            Proof::Session { .. } | Proof::ApiKey(_) => Error::UserInactive,
             Proof::Key(_) => Error::KeyOwnerInactive,
         }
     }
 }
+
+/// A caller who is the owner of the account themselves, and not a program that they gave an API key to: what an API key is limited to must not
+/// be got around with the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerCaller(pub(crate) Caller);
 
 /// A caller of an endpoint that only staff and admins may call. Their role is checked by the operation, as their session is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, ChatId, Timestamp, Usage};
+use super::{Amount, ChatId, ConversationId, Timestamp, Usage};
 
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ impl Finish {
 pub struct Chat {
     /// Sorts by the time the message came in.
     pub id: ChatId,
+    /// The conversation that it is part of, if it is part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
     /// What the user said.
     pub message: String,
     /// What the model answered.
@@ -53,6 +56,9 @@ pub struct Chat {
     /// What the model read and wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The name by which it was priced, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_as: Option<String>,
     /// By which edition of the prices it was charged, if not by the flat price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_by: Option<String>,

@@ -1,13 +1,17 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{ChatId, Invalid, UserKey};
+use super::{ChatId, ConversationId, Invalid, UserId, UserKey};
 
 /// What a cursor points into. A cursor of one listing does not work in another, nor in another user's.
 #[derive(Debug, Clone, Copy)]
 pub enum Listing<'a> {
     /// The chats of the user with this id.
-    Chats(&'a super::UserId),
+    Chats(&'a UserId),
+    /// The conversations of the user with this id.
+    Conversations(&'a UserId),
+    /// The chats of the conversation with this id, which nobody else's has.
+    ChatsIn(ConversationId),
     /// All active users.
     Users,
     /// The users whose names begin alike, active or not, as staff see them.
@@ -65,9 +69,12 @@ impl Cursor {
         // a page of users begins one byte behind the place.
         let possible = match listing {
             // Every one of these is a ULID, whatever it is the id of.
-            Listing::Chats(_) | Listing::ChatsOf(_) | Listing::LedgerOf(_) | Listing::Audit => {
-                place.parse::<ChatId>().is_ok()
-            }
+            Listing::Chats(_)
+            | Listing::Conversations(_)
+            | Listing::ChatsIn(_)
+            | Listing::ChatsOf(_)
+            | Listing::LedgerOf(_)
+            | Listing::Audit => place.parse::<ChatId>().is_ok(),
             Listing::Users | Listing::Search => place.contains('#') && place.len() < 1024,
         };
         if possible && sum == checksum(listing, place) {
@@ -84,6 +91,14 @@ fn checksum(listing: Listing<'_>, place: &str) -> [u8; CHECKSUM_BYTES] {
         Listing::Chats(user) => {
             hash.update(b"chats\0");
             hash.update(user.to_bytes());
+        }
+        Listing::Conversations(user) => {
+            hash.update(b"conversations\0");
+            hash.update(user.to_bytes());
+        }
+        Listing::ChatsIn(conversation) => {
+            hash.update(b"chats in\0");
+            hash.update(conversation.to_bytes());
         }
         Listing::Users => hash.update(b"users\0"),
         Listing::Search => hash.update(b"search\0"),
@@ -136,7 +151,7 @@ impl PageSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Timestamp, UserId};
+    use crate::domain::Timestamp;
 
     #[test]
     fn a_cursor_works_only_in_its_own_listing() {

@@ -4,7 +4,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use ulid::Ulid;
 
-use super::{Timestamp, audit::AuditEntry, chat::Chat, idempotency::IdempotencyKey, ledger::LedgerEntry, user::User};
+use super::{
+    Timestamp, audit::AuditEntry, chat::Chat, conversation::Conversation, idempotency::IdempotencyKey,
+    ledger::LedgerEntry, user::User,
+};
 
 /// The id of one `T`: a ULID, 26 characters of Crockford base32 that sort by creation time (<https://github.com/ulid/spec>).
 /// Opaque to clients.
@@ -14,6 +17,8 @@ pub struct Id<T>(Ulid, PhantomData<fn() -> T>);
 pub type UserId = Id<User>;
 /// The id of a chat: one message with its answer.
 pub type ChatId = Id<Chat>;
+/// The id of a conversation.
+pub type ConversationId = Id<Conversation>;
 /// The id of a ledger entry.
 pub type LedgerId = Id<LedgerEntry>;
 /// The id of an entry of the audit trail.
@@ -27,6 +32,17 @@ impl<T> Id<T> {
             Ulid::from_parts(milliseconds, u128::from_be_bytes(random())),
             PhantomData,
         )
+    }
+
+    /// When what it names came into being.
+    pub fn made_at(self) -> Timestamp {
+        // 48 bits of milliseconds.
+        Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
+    }
+
+    /// When what it names came into being.
+    pub fn time(self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
     }
 
     /// The 16 bytes of the id, in sorting order.
@@ -171,6 +187,10 @@ mod tests {
         let late = ChatId::new(Timestamp::from_millis(1_001)).to_string();
         assert!(early < late);
         assert_eq!(early.len(), 26);
+        assert_eq!(
+            ChatId::new(Timestamp::from_millis(1_001)).made_at(),
+            Timestamp::from_millis(1_001)
+        );
     }
 
     #[test]

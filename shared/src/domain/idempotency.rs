@@ -66,7 +66,7 @@ pub struct Once {
 pub enum Scope {
     /// For one request, for a day.
     One,
-    /// For the newest that asks this, for a quarter of an hour: longer than any client waits before it sends something again.
+    /// For the newest that asks this, for half an hour: clients wait ten minutes for each of three attempts at the most.
     Newest,
 }
 

@@ -89,8 +89,10 @@ pub struct LedgerEntry {
     /// Who did it; nobody if an operator's reconciliation did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Person>,
-    /// The balance right after it; open holds are not part of it.
-    pub balance_after: Amount,
+    /// The balance right after it; open holds are not part of it. None where no balance changed: such an entry takes the place of chats that
+    /// were removed and of what they had cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_after: Option<Amount>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -4,10 +4,12 @@
 //! ("parse, don't validate"); below it no bare `String` is a username and no bare integer is a balance.
 
 mod amount;
+mod api_key;
 mod audit;
 mod auth_key;
 mod caller;
 mod chat;
+mod conversation;
 mod cursor;
 mod email;
 pub(crate) mod id;
@@ -25,14 +27,16 @@ mod user;
 mod username;
 
 pub use amount::Amount;
+pub use api_key::{ApiKey, ApiKeyId, ApiKeyName, ApiKeyUse, IssuedApiKey, MAX_API_KEYS, ModelList};
 pub use audit::{Action, AuditEntry, Change, Person};
 pub use auth_key::{AuthKey, AuthKeyHash};
 pub(crate) use caller::Proof;
-pub use caller::{AdminCaller, Caller, Generation, RefreshGrant, StaffCaller, TokenVersion};
+pub use caller::{AdminCaller, Caller, Generation, OwnerCaller, RefreshGrant, StaffCaller, TokenVersion};
 pub use chat::{Chat, Finish};
+pub use conversation::{ContextBudget, Conversation, ConversationRef, Title};
 pub use cursor::{Cursor, Listing, PageSize};
 pub use email::Email;
-pub use id::{AttemptId, AuditId, ChatId, HoldId, Id, LedgerId, SessionId, UserId};
+pub use id::{AttemptId, AuditId, ChatId, ConversationId, HoldId, Id, LedgerId, SessionId, UserId};
 pub use idempotency::{Fingerprint, IdempotencyKey, Once, Repeats, Scope};
 pub use ledger::{Adjustment, LedgerEntry, Reason};
 pub use message::Message;

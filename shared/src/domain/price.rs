@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn the_example_can_be_used() {
         let example = include_str!("../../../prices.json");
-        PriceList::parse(example, &[model("gpt-4o-mini"), model("gpt-4o")]).unwrap();
+        PriceList::parse(example, &[model("gpt-4o-mini"), model("gpt-4.1-mini")]).unwrap();
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::Invalid;
 
 /// Who says something in a conversation with a model.
@@ -97,7 +99,8 @@ fn length(text: &str) -> u64 {
 }
 
 /// The name by which a provider knows one of its models: 1 to 256 visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ModelName(String);
 
 impl ModelName {

@@ -16,9 +16,11 @@ fn id() -> impl Strategy<Value = ChatId> {
 }
 
 /// Somebody's listings, all kinds of them.
-fn listings<'a>(id: &'a UserId, key: &'a UserKey) -> [Listing<'a>; 6] {
+fn listings<'a>(id: &'a UserId, key: &'a UserKey) -> [Listing<'a>; 8] {
     [
         Listing::Chats(id),
+        Listing::Conversations(id),
+        Listing::ChatsIn(id.to_string().parse().unwrap()),
         Listing::Users,
         Listing::Search,
         Listing::ChatsOf(key),
@@ -40,7 +42,7 @@ proptest! {
     fn a_cursor_comes_back_in_its_own_listing_and_in_no_other(
         (chat, one, other) in (id(), any::<i64>(), any::<i64>()),
         (key, other_key) in (user_key(), user_key()),
-        index in 0_usize..6,
+        index in 0_usize..8,
     ) {
         let [one, other] = [one, other].map(|time| UserId::new(Timestamp::from_millis(time)));
         let own = listings(&one, &key);
@@ -59,7 +61,7 @@ proptest! {
     #[test]
     fn a_cursor_with_one_character_changed_cut_off_or_added_is_none(
         (chat, key) in (id(), user_key()),
-        index in 0_usize..6,
+        index in 0_usize..8,
         at in any::<prop::sample::Index>(),
         character in prop_oneof!["[A-Za-z0-9_=-]", any::<char>().prop_map(String::from)],
     ) {

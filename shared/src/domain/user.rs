@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amount, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, Person, SessionId, Timestamp,
-    TokenVersion, UserId, UserKey, Username,
+    Amount, ApiKeyId, ApiKeyUse, AttemptId, AuthKeyHash, Email, Fingerprint, Generation, HoldId, Invalid, Person,
+    SessionId, Timestamp, TokenVersion, UserId, UserKey, Username,
 };
 
 /// How many sessions a user may have open; one more login ends the one that would expire first.
@@ -102,6 +102,9 @@ pub struct Hold {
     /// Whether it holds nothing any more and only keeps requests from placing it that may still be on their way.
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
     pub void: bool,
+    /// The API key that it is spent with. Its cost counts as spent with the key, as long as there is the key.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// An account as it was read in one operation.
@@ -133,6 +136,9 @@ pub struct User {
     /// What is stored of the key for the `Token` scheme, once the user has been given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_key: Option<AuthKeyHash>,
+    /// The live API keys, and what has been done with each. Accounts from before there were any have no such attribute.
+    #[serde(default)]
+    pub api_keys: BTreeMap<ApiKeyId, ApiKeyUse>,
     /// Whether the owner has deleted the account and its items are being removed. It is inactive then and stays so, and its name taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
@@ -215,6 +221,7 @@ mod tests {
             sessions: sessions.collect(),
             holds: BTreeMap::new(),
             auth_key: None,
+            api_keys: BTreeMap::new(),
             deleting: false,
             paced_until: None,
             created_at: Timestamp::from_millis(0),

@@ -19,12 +19,12 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::{
     api::{
-        self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Parts, Public, Scheme, SignedIn, Staff,
-        Streamed,
+        self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Owner, Parts, Public, Scheme, SignedIn,
+        Staff, Streamed,
     },
     chats::Listener,
     config::{EdgeConfig, RuntimeConfig, TableConfig, TokenConfig},
-    domain::{AdminCaller, Caller, Network, StaffCaller, Timestamp},
+    domain::{AdminCaller, ApiKey, Caller, Network, OwnerCaller, StaffCaller, Timestamp},
     error::Error,
     sessions::Authenticator,
     store::{self, Store, Usage},
@@ -51,13 +51,19 @@ impl<App> Admit<App> for Public {
 impl<App: AsRef<Authenticator>> Admit<App> for SignedIn {
     async fn admit(app: &App, request: &Request, now: Timestamp) -> Result<Caller, Error> {
         let authenticator = app.as_ref();
+        let network = || Network::of(request.source.as_deref());
         match credentials(request)? {
             Credentials::Access(access) => authenticator.caller(access, now).await,
-            Credentials::Key(key) => {
-                let network = Network::of(request.source.as_deref());
-                authenticator.caller_with_key(key, &network, now).await
-            }
+            Credentials::Key(key) => authenticator.caller_with_key(key, &network(), now).await,
+            Credentials::ApiKey(key) => authenticator.caller_with_api_key(key, &network(), now).await,
         }
+    }
+}
+
+impl<App: AsRef<Authenticator>> Admit<App> for Owner {
+    async fn admit(app: &App, request: &Request, now: Timestamp) -> Result<OwnerCaller, Error> {
+        let caller = SignedIn::admit(app, request, now).await?;
+        app.as_ref().owner(caller).await
     }
 }
 
@@ -79,6 +85,8 @@ enum Credentials<'a> {
     Access(&'a str),
     /// `Authorization: Token <key>`, as Django REST framework has it.
     Key(&'a str),
+    /// `Authorization: Bearer sk-…`, as clients of OpenAI's API have it.
+    ApiKey(&'a str),
 }
 
 /// The scheme of an `Authorization` header. Its case does not matter (RFC 9110 section 11.1).
@@ -101,6 +109,7 @@ fn credentials(request: &Request) -> Result<Credentials<'_>, Error> {
     let scheme = scheme(header).ok_or(Error::NotAuthenticated)?;
     let mut words = header.split_ascii_whitespace().skip(1);
     match (scheme, words.next(), words.next()) {
+        (Scheme::Bearer, Some(key), None) if key.starts_with(ApiKey::PREFIX) => Ok(Credentials::ApiKey(key)),
         (Scheme::Bearer, Some(access), None) => Ok(Credentials::Access(access)),
         (Scheme::Bearer, _, _) => Err(Error::BadAuthorizationHeader(NOT_TWO_VALUES)),
         (Scheme::Token, Some(key), None) => Ok(Credentials::Key(key)),
@@ -485,6 +494,7 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             idempotency_keys: request.headers("idempotency-key"),
             retry_count: request.headers("x-stainless-retry-count").first().map(String::as_str),
             family,
+            now,
         })?;
         Ok(Call {
             caller,

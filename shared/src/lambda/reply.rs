@@ -125,7 +125,7 @@ impl Reply {
             .with_header(
                 "access-control-allow-headers",
                 "Accept, Authorization, Content-Type, Idempotency-Key, OpenAI-Organization, OpenAI-Project, User-Agent, X-CSRFToken, \
-                 X-Requested-With, X-Stainless-Arch, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, \
+                 X-Requested-With, X-Stainless-Arch, X-Stainless-Helper-Method, X-Stainless-Lang, X-Stainless-OS, X-Stainless-Package-Version, \
                  X-Stainless-Retry-Count, X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout",
             )
             .with_header("access-control-max-age", "7200")
@@ -248,8 +248,9 @@ fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
         Error::NotAuthenticated
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
-        | Error::AuthKeyNotValid => "invalid_api_key",
-        Error::InsufficientTokens => "insufficient_quota",
+        | Error::AuthKeyNotValid
+        | Error::ApiKeyNotValid => "invalid_api_key",
+        Error::InsufficientTokens | Error::ApiKeyCapReached => "insufficient_quota",
         Error::Paced(_) | Error::TooManyInFlight => "rate_limit_exceeded",
         Error::ContentFiltered => "content_filter",
         Error::Invalid(_) | Error::Malformed(_) => "invalid_value",
@@ -266,10 +267,15 @@ fn as_openai_has_it(error: &Error, request_id: &str) -> (u16, Value) {
     let param = match error {
         Error::Invalid(invalid) => Some(invalid.member),
         Error::Unsupported(member, _) => Some(member.as_str()),
-        Error::ModelNotFound => Some("model"),
+        Error::ModelNotFound | Error::ModelNotAllowed => Some("model"),
         _ => None,
     };
-    let error = json!({"message": error.text(), "type": kind, "param": param, "code": code});
+    let text = match error {
+        // Clients of these libraries give no key.
+        Error::IdempotencyInProgress => "The same request is still being answered".into(),
+        other => other.text(),
+    };
+    let error = json!({"message": text, "type": kind, "param": param, "code": code});
     (status, json!({"error": error, "request_id": request_id}))
 }
 
@@ -291,24 +297,33 @@ const fn status(error: &Error) -> u16 {
         | Error::BadAuthorizationHeader(_)
         | Error::AccessTokenNotValid
         | Error::AuthKeyNotValid
+        | Error::ApiKeyNotValid
         | Error::RefreshTokenNotValid
         | Error::UserInactive
         | Error::KeyOwnerInactive
         | Error::InvalidCredentials => 401,
-        Error::InsufficientTokens => 402,
-        Error::PermissionDenied => 403,
-        Error::NoSuchPath | Error::ChatNotFound | Error::UserNotFound | Error::ModelNotFound => 404,
+        Error::InsufficientTokens | Error::ApiKeyCapReached => 402,
+        Error::PermissionDenied | Error::ModelNotAllowed => 403,
+        Error::NoSuchPath
+        | Error::ChatNotFound
+        | Error::ConversationNotFound
+        | Error::UserNotFound
+        | Error::ApiKeyNotFound
+        | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
-        Error::OwnRights | Error::AdminAccount | Error::IdempotencyInProgress => 409,
+        Error::OwnRights | Error::AdminAccount | Error::TooManyApiKeys | Error::IdempotencyInProgress => 409,
         Error::BodyTooLarge(_) => 413,
         Error::UnsupportedMediaType => 415,
         Error::IdempotencyMismatch | Error::ContentFiltered => 422,
         Error::TooManyInFlight | Error::Paced(_) => 429,
         Error::Internal(_) | Error::Drift(_) => 500,
         Error::ModelFailed(_) => 502,
-        Error::ModelBusy(_) | Error::HoldLost | Error::OutcomeUnknown | Error::DeletionContinues | Error::Busy(_) => {
-            503
-        }
+        Error::ModelBusy(_)
+        | Error::HoldLost
+        | Error::OutcomeUnknown
+        | Error::DeletionContinues
+        | Error::ConversationDeletionContinues
+        | Error::Busy(_) => 503,
         Error::ModelTimedOut => 504,
     }
 }

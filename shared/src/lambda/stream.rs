@@ -122,7 +122,9 @@ where
                 return handler(&self.app, call, Listener::Nobody).await;
             };
             let mut heard = |text: &str| {
-                teller.open(complete(Reply::events(self.endpoint.success), true));
+                if !teller.is_open() {
+                    teller.open(complete(Reply::events(self.endpoint.success), true));
+                }
                 teller.send(events.delta(text));
             };
             handler(&self.app, call, Listener::Somebody(&mut heard)).await

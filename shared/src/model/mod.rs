@@ -215,9 +215,9 @@ impl Model {
         }
     }
 
-    /// Every model that may answer when `chosen` is asked.
-    pub fn candidates<'a>(&'a self, chosen: &'a ModelName) -> impl Iterator<Item = &'a ModelName> {
-        std::iter::once(chosen).chain(&self.config.served.fallback)
+    /// The model that is asked when `chosen` says nothing, if there is one.
+    pub fn fallback_of(&self, chosen: &ModelName) -> Option<&ModelName> {
+        self.config.served.fallback.as_ref().filter(|other| *other != chosen)
     }
 
     /// How long an answer may take.
@@ -232,13 +232,14 @@ impl Model {
 
     /// Answers a prompt within the configured time. `heard` gets the words as they come.
     ///
-    /// As long as nothing was said, the same model is asked once more where that may help, and then the deployment's fallback.
+    /// As long as nothing was said, the same model is asked once more where that may help, and then `fallback`.
     ///
     /// # Errors
     /// If no model said anything.
     pub async fn answer(
         &self,
         chosen: &ModelName,
+        fallback: Option<&ModelName>,
         prompt: &Prompt,
         heard: &mut dyn FnMut(&str),
     ) -> Result<Answer, Error> {
@@ -257,7 +258,7 @@ impl Model {
             if !said.text.is_empty() {
                 return Ok(said.into_answer(model, prompt, Some(failed.error)));
             }
-            let fallback = self.config.served.fallback.as_ref().filter(|other| *other != model);
+            let fallback = fallback.filter(|other| *other != model);
             match (failed.again, fallback) {
                 (Again::After(wait), _) if tries < TRIES && Instant::now() + wait < limits.until => {
                     tokio::time::sleep(wait).await;

@@ -6,12 +6,12 @@ use super::{
     idempotency::{Answered, answered_in},
     key::{self, Item},
     request::{Cancelled, Placeholders, from_item, pause, to_item},
-    users::{admit, claims_of, holds_for, key_is_as_in},
+    users::{NOTHING, admit, claims_of, holds_for, keys_are_as_in},
 };
 use crate::{
     domain::{
-        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Caller, Change, Cursor, LedgerEntry, LedgerId, Once,
-        PageSize, PasswordHash, Reason, Role, Session, SessionId, StaffCaller, Timestamp, User, UserKey,
+        Action, Adjustment, AdminCaller, Amount, AuditEntry, AuditId, Caller, Change, Cursor, LedgerEntry, LedgerId,
+        Once, PageSize, PasswordHash, Reason, Role, StaffCaller, Timestamp, User, UserKey,
     },
     error::Error,
 };
@@ -191,25 +191,24 @@ impl Store {
             let comes_back = active && !user.active;
             if !active {
                 update.push_str(", #sessions = :nothing");
-                let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
-                placeholders = placeholders.name("#sessions", "sessions").value(":nothing", nothing)?;
+                placeholders = placeholders.name("#sessions", "sessions").value(":nothing", &NOTHING)?;
             }
             if comes_back {
-                // Whoever comes back proves anew who they are: what authenticated them before stays ended, the key too, which is a function of
-                // the token version.
-                update.push_str(", #token_version = :next_version REMOVE #auth_key");
+                // Whoever comes back proves anew who they are: what authenticated them before stays ended, the keys too. That of the `Token`
+                // scheme is a function of the token version.
+                update.push_str(", #token_version = :next_version, #api_keys = :nothing REMOVE #auth_key");
                 placeholders = placeholders
                     .name("#token_version", "token_version")
-                    .name("#auth_key", "auth_key")
-                    .value(":next_version", user.token_version.next())?;
-                let (same_key, with_key) = key_is_as_in(&user, placeholders)?;
-                condition.push_str(&format!(" AND {same_key}"));
-                placeholders = with_key;
+                    .value(":next_version", user.token_version.next())?
+                    .value(":nothing", &NOTHING)?;
+                let (same_keys, with_keys) = keys_are_as_in(&user, placeholders)?;
+                condition.push_str(&format!(" AND {same_keys}"));
+                placeholders = with_keys;
             }
             let writes = self.as_admin(caller, &user, &update, &condition, placeholders)?;
             let mut writes = writes.with(self.put_audit_entry(&entry)?);
-            if comes_back && let Some(forget) = self.forget_auth_key(&user)? {
-                writes = writes.with(forget);
+            if comes_back {
+                writes.list.extend(self.forget_keys(&user)?);
             }
             let refused = match self.transact(writes.list).await {
                 Ok(()) => None,
@@ -265,15 +264,16 @@ impl Store {
                     return Err(Error::UserNotFound);
                 }
             }
+            let after = amount.apply(user.balance, user.held())?;
             let entry = LedgerEntry {
                 id: ledger_id,
                 amount: amount.get(),
                 reason: reason.as_str().to_owned(),
                 actor: Some(caller.0.person()),
-                balance_after: amount.apply(user.balance, user.held())?,
+                balance_after: Some(after),
                 created_at: now,
             };
-            let writes = self.adjustment(caller, &user, &entry, audit_id, once)?;
+            let writes = self.adjustment(caller, &user, &entry, after, audit_id, once)?;
             let (of_ledger, of_once) = (writes.next, once.map(|_| writes.next + 2));
             let mut refused = match self.transact(writes.list).await {
                 Ok(()) => return Ok((entry, false)),
@@ -355,6 +355,7 @@ impl Store {
         caller: &AdminCaller,
         user: &User,
         entry: &LedgerEntry,
+        after: Amount,
         audit_id: AuditId,
         once: Option<&Once>,
     ) -> Result<AdminWrites, Error> {
@@ -367,7 +368,7 @@ impl Store {
             changes: vec![Change::new(
                 "token_balance",
                 Some(user.balance.to_string()),
-                entry.balance_after.to_string(),
+                after.to_string(),
             )],
             reason: Some(entry.reason.clone()),
             created_at: entry.created_at,
@@ -375,7 +376,7 @@ impl Store {
         let placeholders = Placeholders::default()
             .name("#balance", "balance")
             .value(":seen", user.balance)?
-            .value(":after", entry.balance_after)?;
+            .value(":after", after)?;
         let writes = self.as_admin(
             caller,
             user,
@@ -478,7 +479,6 @@ impl Store {
             .name("#active", "active")
             .name("#deleting", "deleting")
             .name("#password", "password_hash")
-            .name("#auth_key", "auth_key")
             .value(":id", user.id)?
             .value(":admin", Role::Admin)?
             .value(":true", true)?
@@ -492,18 +492,19 @@ impl Store {
         // As with every new password and every return: sessions and keys end.
         let begins_anew = password.is_some() || !user.active;
         if begins_anew {
-            update.push_str(", #token_version = :next_version, #sessions = :nothing REMOVE #auth_key");
-            let nothing = std::collections::BTreeMap::<SessionId, Session>::new();
+            update.push_str(
+                ", #token_version = :next_version, #sessions = :nothing, #api_keys = :nothing REMOVE #auth_key",
+            );
             placeholders = placeholders
                 .name("#token_version", "token_version")
                 .name("#sessions", "sessions")
                 .value(":next_version", user.token_version.next())?
-                .value(":nothing", nothing)?;
+                .value(":nothing", &NOTHING)?;
         }
-        // The account that was read, with the password and the key that it had.
-        let (same_key, placeholders) = key_is_as_in(user, placeholders)?;
+        // The account that was read, with the password and the keys that it had.
+        let (same_keys, placeholders) = keys_are_as_in(user, placeholders)?;
         let condition =
-            format!("#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND {same_key}");
+            format!("#id = :id AND attribute_not_exists(#deleting) AND #password = :old_password AND {same_keys}");
         let (names, values) = placeholders.into_parts();
         let update = Update::builder()
             .table_name(&self.table)
@@ -514,10 +515,14 @@ impl Store {
             .set_expression_attribute_values(values)
             .build()
             .map_err(Error::internal)?;
-        let update = TransactWriteItem::builder().update(update).build();
-        let forget = if begins_anew { self.forget_auth_key(user)? } else { None };
-        let writes = [Some(update), Some(self.put_audit_entry(entry)?), forget];
-        match self.transact(writes.into_iter().flatten().collect()).await {
+        let mut writes = vec![
+            TransactWriteItem::builder().update(update).build(),
+            self.put_audit_entry(entry)?,
+        ];
+        if begins_anew {
+            writes.extend(self.forget_keys(user)?);
+        }
+        match self.transact(writes).await {
             Ok(()) => Ok(()),
             Err(Cancelled::NotNow(source)) => Err(Error::Busy(source)),
             Err(Cancelled::Failed(error)) => Err(error),

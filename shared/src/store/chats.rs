@@ -188,9 +188,9 @@ impl Store {
     }
 
     /// Reads several items at once, each as it is after every write that was acknowledged before. What is not there is left out.
-    pub(super) async fn get_all<const N: usize>(&self, keys: [Item; N]) -> Result<Vec<Item>, Error> {
+    pub(super) async fn get_all(&self, keys: impl Into<Vec<Item>>) -> Result<Vec<Item>, Error> {
         let wanted = KeysAndAttributes::builder()
-            .set_keys(Some(keys.to_vec()))
+            .set_keys(Some(keys.into()))
             .consistent_read(true)
             .build()
             .map_err(Error::internal)?;
@@ -212,11 +212,14 @@ impl Store {
         Ok(responses.remove(&self.table).unwrap_or_default())
     }
 
-    /// Whether a chat is stored: what a settlement whose reply was lost comes down to.
+    /// Whether a chat was settled: what a settlement whose reply was lost comes down to.
     ///
     /// # Errors
-    /// Only if the table cannot be read.
-    pub async fn chat_exists(&self, user: &UserKey, id: ChatId) -> Result<bool, Error> {
-        Ok(self.get(key::chat(user, id)).await?.is_some())
+    /// If the table cannot be read; [`Error::OutcomeUnknown`] if the chat may have been removed since, with its conversation.
+    pub async fn was_settled(&self, user: &UserKey, chat: &Chat) -> Result<bool, Error> {
+        match chat.conversation {
+            None => Ok(self.get(key::chat(user, chat.id)).await?.is_some()),
+            Some(conversation) => self.was_said(user, conversation, chat.id).await,
+        }
     }
 }

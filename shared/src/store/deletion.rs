@@ -13,7 +13,7 @@ use super::{
     users::{acting_for, admit_user, holds_for},
 };
 use crate::{
-    domain::{Caller, Role, User, UserKey},
+    domain::{OwnerCaller, Role, User, UserKey},
     error::Error,
 };
 
@@ -26,12 +26,13 @@ const RETRIES: u32 = 6;
 
 impl Store {
     /// Closes the account of the caller, whose password was just checked, for good: from this write on nothing is begun for it, and what
-    /// is under way is not charged. Its name stays taken. Returns the account as it was closed: a login that came after `user` was read may
-    /// have given it a key, which has to go with it.
+    /// is under way is not charged. Its name stays taken. Returns the account as it was closed: after `user` was read it may have got keys,
+    /// which have to go with it.
     ///
     /// # Errors
     /// [`Error::AdminAccount`]; [`Error::WrongPassword`] if the password was changed meanwhile; as [`Store::read_user`].
-    pub async fn close_account(&self, caller: &Caller, user: User) -> Result<User, Error> {
+    pub async fn close_account(&self, caller: &OwnerCaller, user: User) -> Result<User, Error> {
+        let caller = &caller.0;
         if user.deleting {
             return Ok(user);
         }
@@ -111,9 +112,9 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(Error::internal)?;
-        let account = TransactWriteItem::builder().delete(account).build();
-        let writes = [Some(account), self.forget_auth_key(user)?];
-        match self.transact(writes.into_iter().flatten().collect()).await {
+        let mut writes = vec![TransactWriteItem::builder().delete(account).build()];
+        writes.extend(self.forget_keys(user)?);
+        match self.transact(writes).await {
             // Gone already: somebody else finished.
             Ok(()) | Err(Cancelled::Conditions(_)) => Ok(()),
             Err(Cancelled::NotNow(source)) => Err(Error::Busy(source)),

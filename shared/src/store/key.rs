@@ -4,9 +4,12 @@
 //! |---|---|---|
 //! | user | `USER#<username key>` | `USER` |
 //! | chat | `USER#<username key>` | `TURN#<ulid>` |
+//! | conversation | `USER#<username key>` | `CONV#<ulid>` |
+//! | chat, once more | `USER#<username key>` | `SAID#<ulid of the conversation>#<ulid of the chat>` |
 //! | ledger entry | `USER#<username key>` | `LEDGER#<ulid>` |
 //! | idempotency | `USER#<username key>` | `IDEM#<hash of the key>` |
 //! | auth key | `TOKEN#<hash of the key>` | `TOKEN` |
+//! | API key | `TOKEN#<its name, the beginning of its hash>` | `APIKEY` |
 //! | audit entry | `AUDIT` | `AUDIT#<ulid>` |
 //! | pace of a network | `PACE#<what>#<network>` | `PACE` |
 //! | failed logins | `PACE#NAME#<hash of the name>#<network>` | `PACE` |
@@ -22,7 +25,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{AuditId, AuthKeyHash, ChatId, IdempotencyKey, LedgerId, Network, UserKey};
+use crate::domain::{
+    ApiKeyId, AuditId, AuthKeyHash, ChatId, ConversationId, IdempotencyKey, LedgerId, Network, UserKey,
+};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -35,6 +40,8 @@ pub(super) const TURN: &str = "TURN#";
 /// The partition of the published keys.
 pub(super) const KEYS: &str = "KEY";
 
+/// What the sort key of a conversation begins with.
+pub(super) const CONV: &str = "CONV#";
 /// What the sort key of a ledger entry begins with.
 pub(super) const LEDGER: &str = "LEDGER#";
 /// What the sort key of an idempotency item begins with.
@@ -72,6 +79,19 @@ pub(super) fn chat(user: &UserKey, chat: ChatId) -> Item {
     item(user_partition(user), format!("{TURN}{chat}"))
 }
 
+pub(super) fn conversation(user: &UserKey, conversation: ConversationId) -> Item {
+    item(user_partition(user), format!("{CONV}{conversation}"))
+}
+
+/// What the sort keys of the chats of a conversation begin with: each is stored once more, where one query finds all of them.
+pub(super) fn said_in(conversation: ConversationId) -> String {
+    format!("SAID#{conversation}#")
+}
+
+pub(super) fn said(user: &UserKey, conversation: ConversationId, chat: ChatId) -> Item {
+    item(user_partition(user), format!("{}{chat}", said_in(conversation)))
+}
+
 pub(super) fn signing_key(kid: &str) -> Item {
     item(AttributeValue::S(KEYS.into()), format!("{KEYS}#{kid}"))
 }
@@ -86,6 +106,10 @@ pub(super) fn idempotency(user: &UserKey, key: &IdempotencyKey) -> Item {
 
 pub(super) fn auth_key(hash: &AuthKeyHash) -> Item {
     item(AttributeValue::S(format!("TOKEN#{}", hash.as_str())), "TOKEN".into())
+}
+
+pub(super) fn api_key(id: &ApiKeyId) -> Item {
+    item(AttributeValue::S(format!("TOKEN#{}", id.as_str())), "APIKEY".into())
 }
 
 pub(super) fn audit_partition() -> AttributeValue {

@@ -6,8 +6,10 @@
 //! first; what reads first (a login, a new password, what admins do) makes what it read a condition of what it writes.
 
 mod admin;
+mod api_keys;
 mod auth_keys;
 mod chats;
+mod conversations;
 mod deletion;
 mod holds;
 mod idempotency;

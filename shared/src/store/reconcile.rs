@@ -13,7 +13,7 @@ use super::{
     request::{Cancelled, failure, from_item, to_item, to_value},
 };
 use crate::{
-    domain::{Amount, AuditEntry, LedgerEntry, User, UserKey},
+    domain::{Amount, AuditEntry, Conversation, ConversationId, LedgerEntry, User, UserKey},
     error::Error,
 };
 
@@ -49,6 +49,8 @@ pub struct Books {
     pub spent: i128,
     /// What was adjusted.
     pub adjusted: i128,
+    /// The conversations that are marked as deleted and still there.
+    pub half_deleted: Vec<ConversationId>,
 }
 
 impl Books {
@@ -64,7 +66,8 @@ impl Books {
         Some(self.balance - self.expected_balance()?)
     }
 
-    /// Whether these and `other`, read later, are the same. Chats and entries are only ever added, so nothing has come between.
+    /// Whether these and `other`, read later, are the same. Chats are only added, or removed with an entry in the ledger that says what they
+    /// cost, and entries are only added, so nothing that matters has come between.
     pub fn are_as(&self, other: &Self) -> bool {
         let sums = |books: &Self| (books.balance, books.chats, books.spent, books.entries, books.adjusted);
         let account = |books: &Self| {
@@ -91,6 +94,7 @@ impl Books {
                 self.entries += 1;
                 self.adjusted += i128::from(amount);
             }
+            Part::HalfDeleted(conversation) => self.half_deleted.push(conversation),
             Part::Unreadable => self.unreadable = true,
             Part::Other => {}
         }
@@ -106,6 +110,8 @@ pub enum Part {
     Chat(Amount),
     /// A ledger entry with its amount.
     Ledger(i64),
+    /// A conversation that is marked as deleted.
+    HalfDeleted(ConversationId),
     /// Something, but nobody can say what.
     Unreadable,
     /// Nothing.
@@ -140,6 +146,10 @@ fn part_of(item: Item) -> Part {
         from_item::<AmountItem>(item)
             .ok()
             .map(|entry| Part::Ledger(entry.amount))
+    } else if sk.starts_with(key::CONV) {
+        let conversation = from_item::<Conversation>(item).ok();
+        let half_deleted = conversation.filter(|conversation| conversation.deleting);
+        Some(half_deleted.map_or(Part::Other, |conversation| Part::HalfDeleted(conversation.id)))
     } else {
         Some(Part::Other)
     };
@@ -228,7 +238,9 @@ impl Store {
                 }
             }
             let after = self.get(key::user(user)).await?;
-            // Whatever moves tokens changes one of these: a hold, a settlement, an adjustment. A login does not.
+            // Whatever moves tokens to or from the balance changes one of these: a hold, a settlement, an adjustment. A login does not. The
+            // removal of a conversation moves what it cost from the chats to the ledger, and may be seen half-way: whoever compares two
+            // readings sees that they differ.
             let same = |name: &str| {
                 let of = |account: &Option<Item>| account.as_ref().and_then(|account| account.get(name).cloned());
                 of(&before) == of(&after)
@@ -249,7 +261,7 @@ impl Store {
     /// # Errors
     /// Only if the table cannot be written.
     pub async fn correct_balance(&self, books: &Books, entry: &LedgerEntry, audit: &AuditEntry) -> Result<bool, Error> {
-        let Some(user) = &books.user else {
+        let (Some(user), Some(after)) = (&books.user, entry.balance_after) else {
             return Ok(false);
         };
         let update = Update::builder()
@@ -266,7 +278,7 @@ impl Store {
             .expression_attribute_names("#holds", "holds")
             .expression_attribute_values(":id", to_value(user.id)?)
             .expression_attribute_values(":seen", AttributeValue::N(books.balance.to_string()))
-            .expression_attribute_values(":after", to_value(entry.balance_after)?)
+            .expression_attribute_values(":after", to_value(after)?)
             .expression_attribute_values(":holds", to_value(&user.holds)?)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()

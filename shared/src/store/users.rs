@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Caller, Cursor, Invalid, NamePrefix, PageSize, PasswordHash, Proof, Role, Session, SessionId, StaffCaller,
-        Timestamp, User, UserKey,
+        Caller, Cursor, Invalid, NamePrefix, OwnerCaller, PageSize, PasswordHash, Proof, Role, Session, SessionId,
+        StaffCaller, Timestamp, User, UserKey,
     },
     error::Error,
 };
@@ -51,7 +51,8 @@ const MAX_QUERIES: usize = 10;
 /// How often a write starts over because the item changed under it in a way that may let it through now.
 const ROUNDS: usize = 4;
 
-const NO_SESSIONS: BTreeMap<SessionId, Session> = BTreeMap::new();
+/// No sessions, and no API keys.
+pub(super) const NOTHING: BTreeMap<SessionId, Session> = BTreeMap::new();
 
 /// The condition under which a caller's claims still hold. [`claims_of`] supplies its names and values.
 pub(super) fn holds_for(caller: &Caller) -> &'static str {
@@ -60,6 +61,7 @@ pub(super) fn holds_for(caller: &Caller) -> &'static str {
             "#active = :true AND #token_version = :token_version AND attribute_exists(#sessions.#session)"
         }
         Proof::Key(_) => "#active = :true AND #auth_key = :auth_key",
+        Proof::ApiKey(_) => "#active = :true AND attribute_exists(#api_keys.#api_key)",
     }
 }
 
@@ -73,16 +75,38 @@ pub(super) fn claims_of(caller: &Caller) -> Result<Placeholders, Error> {
             .name("#session", session.as_str())
             .value(":token_version", token_version),
         Proof::Key(hash) => claims.name("#auth_key", "auth_key").value(":auth_key", hash),
+        Proof::ApiKey(issued) => Ok(claims
+            .name("#api_keys", "api_keys")
+            .name("#api_key", issued.id.as_str())),
     }
 }
 
-/// The condition that the account's key is the one in `seen`, so that what removes it knows what else leads to it. Its value is added to
-/// `placeholders`; its name is `#auth_key`.
-pub(super) fn key_is_as_in(seen: &User, placeholders: Placeholders) -> Result<(&'static str, Placeholders), Error> {
-    match &seen.auth_key {
-        Some(hash) => Ok(("#auth_key = :seen_key", placeholders.value(":seen_key", hash)?)),
-        None => Ok(("attribute_not_exists(#auth_key)", placeholders)),
+/// The condition that the account's keys are those in `seen`, so that what removes them knows what else leads to them. Its names and values
+/// are added to `placeholders`; the names of the attributes are `#auth_key` and `#api_keys`.
+pub(super) fn keys_are_as_in(seen: &User, placeholders: Placeholders) -> Result<(String, Placeholders), Error> {
+    let mut placeholders = placeholders
+        .name("#auth_key", "auth_key")
+        .name("#api_keys", "api_keys")
+        .value(":seen_api_keys", seen.api_keys.len())?;
+    let mut condition = match &seen.auth_key {
+        Some(hash) => {
+            placeholders = placeholders.value(":seen_key", hash)?;
+            "#auth_key = :seen_key".to_owned()
+        }
+        None => "attribute_not_exists(#auth_key)".to_owned(),
+    };
+    // As many and each of them: what has been spent with them may have changed.
+    condition.push_str(if seen.api_keys.is_empty() {
+        " AND (attribute_not_exists(#api_keys) OR size(#api_keys) = :seen_api_keys)"
+    } else {
+        " AND size(#api_keys) = :seen_api_keys"
+    });
+    for (index, id) in seen.api_keys.keys().enumerate() {
+        let name = format!("#seen_api_key{index}");
+        condition.push_str(&format!(" AND attribute_exists(#api_keys.{name})"));
+        placeholders = placeholders.name(&name, id.as_str());
     }
+    Ok((condition, placeholders))
 }
 
 /// Supplies the names and values of [`holds_for`] and the key of the caller's item.
@@ -105,6 +129,7 @@ pub(super) fn admit_user(user: Option<User>, caller: &Caller) -> Result<User, Er
     let live = match &caller.proof {
         Proof::Session { session, .. } => user.sessions.contains_key(session),
         Proof::Key(_) => true,
+        Proof::ApiKey(issued) => user.api_keys.contains_key(&issued.id),
     };
     if !user.active {
         Err(caller.inactive())
@@ -121,6 +146,8 @@ fn admit_also_inactive(user: Option<User>, caller: &Caller) -> Result<User, Erro
     let current = match &caller.proof {
         Proof::Session { token_version, .. } => user.token_version == *token_version,
         Proof::Key(hash) => user.auth_key.as_ref() == Some(hash),
+        // A new password ends it with all others, and that is seen after whether the account is active.
+        Proof::ApiKey(_) => true,
     };
     // The id differs when the name was deleted and taken again.
     if user.id == caller.id && current {
@@ -204,13 +231,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::WrongPassword`] if the password was changed meanwhile; as [`Store::read_user`].
-    pub async fn change_password(&self, caller: &Caller, user: &User, hash: &PasswordHash) -> Result<(), Error> {
+    pub async fn change_password(&self, caller: &OwnerCaller, user: &User, hash: &PasswordHash) -> Result<(), Error> {
+        let caller = &caller.0;
         let mut seen = user.clone();
         let mut unknown = false;
         for _ in 0..ROUNDS {
             let update = self.password_update(caller, &seen, hash)?;
-            let writes = [Some(update), self.forget_auth_key(&seen)?];
-            match self.transact(writes.into_iter().flatten().collect()).await {
+            let mut writes = vec![update];
+            writes.extend(self.forget_keys(&seen)?);
+            match self.transact(writes).await {
                 Ok(()) => return Ok(()),
                 // This one surely did nothing, but one before it may have.
                 Err(Cancelled::NotNow(_)) if unknown => break,
@@ -225,7 +254,7 @@ impl Store {
                 Err(Cancelled::Conditions(conditions)) => {
                     unknown = false;
                     let Some(Err(old)) = conditions.into_iter().next() else {
-                        return Err(Error::internal("a password change was refused for the key"));
+                        return Err(Error::internal("a password change was refused for the keys"));
                     };
                     let current = old.map(from_item::<User>).transpose()?;
                     if current.as_ref().is_some_and(|user| user.password_hash == *hash) {
@@ -236,7 +265,7 @@ impl Store {
                     if current.password_hash != seen.password_hash {
                         return Err(Error::WrongPassword);
                     }
-                    // Somebody logged in and got a key, which must end too.
+                    // Somebody logged in and got a key or made one, which must end too.
                     seen = current;
                 }
             }
@@ -255,20 +284,20 @@ impl Store {
             .name("#password", "password_hash")
             .name("#token_version", "token_version")
             .name("#sessions", "sessions")
-            .name("#auth_key", "auth_key")
             .value(":old_password", &seen.password_hash)?
             .value(":new_password", hash)?
             .value(":next_version", seen.token_version.next())?
-            .value(":nothing", &NO_SESSIONS)?;
+            .value(":nothing", &NOTHING)?;
         // The password that was checked must still be the password, and no key may be given out between.
-        let (same_key, placeholders) = key_is_as_in(seen, placeholders)?;
-        let condition = format!("{} AND #password = :old_password AND {same_key}", holds_for(caller));
+        let (same_keys, placeholders) = keys_are_as_in(seen, placeholders)?;
+        let condition = format!("{} AND #password = :old_password AND {same_keys}", holds_for(caller));
         let (names, values) = placeholders.into_parts();
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key::user(&seen.key())))
             .update_expression(
-                "SET #password = :new_password, #token_version = :next_version, #sessions = :nothing REMOVE #auth_key",
+                "SET #password = :new_password, #token_version = :next_version, #sessions = :nothing, \
+                 #api_keys = :nothing REMOVE #auth_key",
             )
             .condition_expression(condition)
             .set_expression_attribute_names(names)
@@ -279,17 +308,21 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The write that removes what leads from a user's key to the user.
-    pub(super) fn forget_auth_key(&self, user: &User) -> Result<Option<TransactWriteItem>, Error> {
-        let Some(hash) = &user.auth_key else {
-            return Ok(None);
-        };
+    /// The writes that remove what leads from a user's keys to the user.
+    pub(super) fn forget_keys(&self, user: &User) -> Result<Vec<TransactWriteItem>, Error> {
+        let auth_key = user.auth_key.iter().map(key::auth_key);
+        let api_keys = user.api_keys.keys().map(key::api_key);
+        auth_key.chain(api_keys).map(|key| self.transact_delete(key)).collect()
+    }
+
+    /// A delete as a part of a transaction, whether there is anything to delete or not.
+    pub(super) fn transact_delete(&self, key: Item) -> Result<TransactWriteItem, Error> {
         let delete = Delete::builder()
             .table_name(&self.table)
-            .set_key(Some(key::auth_key(hash)))
+            .set_key(Some(key))
             .build()
             .map_err(Error::internal)?;
-        Ok(Some(TransactWriteItem::builder().delete(delete).build()))
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// A put as a part of a transaction.
