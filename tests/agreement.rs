@@ -384,8 +384,11 @@ fn a_chat_function_outlives_its_model_and_a_hold_outlives_its_function() {
             function.binary
         );
         assert!(function.timeout < number("HOLD_LEASE_SECONDS"), "{}", function.binary);
-        let streams = TABLE.iter().any(|entry| entry.name == function.binary && entry.streams);
-        assert!("a REST API waits no longer for {}", function.binary);
+        assert!(
+            streams || function.timeout <= 29,
+            "a REST API waits no longer for {}",
+            function.binary
+        );
     }
     assert_eq!(chatting.len(), TABLE.iter().filter(|entry| entry.streams).count() + 1);
 }
