@@ -221,6 +221,7 @@ async fn a_provider_that_cannot_be_used_stops_the_start_and_is_named() {
             [("MODEL_PROVIDER", "openai"), ("OPENAI_BASE_URL", "ftp://x")],
             "OPENAI_BASE_URL",
         ),
+        ([("MODEL_PROVIDER", "bedrock"), ("MODEL_NAME", "")], "MODEL_NAME"),
         ([("MODEL_PROVIDER", "gpt"), ("MODEL_NAME", "x")], "MODEL_PROVIDER"),
     ] {
         let system = System::start_with(&overrides).await;

@@ -362,6 +362,7 @@ async fn a_settlement_that_fails_is_an_error_at_the_end_and_costs_nothing() {
     // For longer than its patience.
     system.lose(Lost::Request, "TransactWriteItems", 1_000);
     let events = system.stream(ask(&ada, "hello")).await.rest().await;
+    system.recorder.lose_no_more();
     let last = events.last().unwrap();
     assert_eq!((last.name.as_str(), &last.data["code"]), ("error", &json!("busy")));
     assert_eq!(last.data["detail"], last.data["message"]);

@@ -604,6 +604,10 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     }
     system.lose(Lost::Reply, "TransactWriteItems", 3);
     system.send(completion.clone()).await.expect_status(200);
+    // What failed makes what was answered before to the same question be forgotten.
+    system.lose(Lost::Request, "UpdateItem", 3);
+    let request = completion.clone().header("X-Stainless-Retry-Count", "0");
+    system.send(request).await.expect_status(503);
     keep(&mut done, "completions-create");
     system
         .send(Request::get("/v1/models").bearer(&ada.access))
@@ -891,6 +895,10 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
             );
         }
         for permission in &function.permissions {
+            if permission.only_if.is_some() {
+                // Nothing of the table.
+                continue;
+            }
             if permission.action == "dynamodb:Scan" && shared::api::OPERATOR.contains(&function.binary.as_str()) {
                 continue;
             }
@@ -925,6 +933,43 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         .filter(|function| function.environment.contains_key("SIGNING_SEED"))
         .collect();
     assert!(signing.len() <= 3, "only register, login and refresh may sign");
+}
+
+#[test]
+fn only_who_asks_models_may_and_may_read_the_key_of_their_provider() {
+    for function in template().functions().unwrap() {
+        let conditional = function
+            .permissions
+            .iter()
+            .filter(|permission| permission.only_if.is_some());
+        let conditional: Vec<_> = conditional
+            .map(|permission| {
+                let condition = permission.only_if.as_deref().unwrap();
+                (condition, permission.action.as_str(), permission.resource.as_str())
+            })
+            .collect();
+        let asks = function.environment.contains_key("MODEL_TIMEOUT_MILLISECONDS");
+        let bedrock = "AsksAllOfBedrock,arn:${AWS::Partition}:bedrock:*::foundation-model/*,\
+            arn:${AWS::Partition}:bedrock:*:${AWS::AccountId}:inference-profile/*,\
+            arn:${AWS::Partition}:bedrock:*:${AWS::AccountId}:application-inference-profile/*,,,BedrockModelArns";
+        let secret =
+            "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${OpenAiApiKeySecret}-??????";
+        let wanted = [
+            ("AsksBedrock", "bedrock:InvokeModelWithResponseStream", bedrock),
+            ("HasModelKey", "secretsmanager:GetSecretValue", secret),
+        ];
+        assert_eq!(conditional, if asks { &wanted[..] } else { &[] }, "{}", function.binary);
+        assert_eq!(
+            function.environment.contains_key("OPENAI_API_KEY_SECRET"),
+            asks,
+            "{}",
+            function.binary
+        );
+        assert!(
+            !function.environment.contains_key("OPENAI_API_KEY"),
+            "no key is in an environment"
+        );
+    }
 }
 
 fn pattern_writes_keys(action: &str, keys: &[String]) -> bool {

@@ -96,12 +96,18 @@ fn command(function: &Function, name: &str, binaries: &Path, options: &Options, 
     if environment.contains_key("SIGNING_SEED") {
         environment.insert("SIGNING_SEED".into(), seed.into());
     }
+    let set = |variable: &str| environment.get(variable).map(String::as_str).unwrap_or_default();
+    let asks_aws = set("MODEL_PROVIDER") == "bedrock" || !set("OPENAI_API_KEY_SECRET").is_empty();
     let mut command = Command::new(binaries.join(&function.binary));
+    command.envs(environment);
+    // The table takes any credentials; who asks more of AWS needs those of the person who runs this.
+    if !asks_aws {
+        command
+            .envs(LOCAL_CREDENTIALS)
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN");
+    }
     command
-        .envs(environment)
-        .envs(LOCAL_CREDENTIALS)
-        .env_remove("AWS_PROFILE")
-        .env_remove("AWS_SESSION_TOKEN")
         .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
         .env("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{port}/.rt/{name}"))
         .env("AWS_LAMBDA_FUNCTION_NAME", name)

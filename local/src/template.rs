@@ -54,8 +54,10 @@ pub struct Route {
 pub struct Permission {
     /// Such as `dynamodb:GetItem`.
     pub action: String,
-    /// As it is written, without its tag.
+    /// As it is written, without its tags; several are separated by commas.
     pub resource: String,
+    /// The condition of the template under which it is part of the policy.
+    pub only_if: Option<String>,
     /// The partition keys it is limited to; `*` at the end stands for anything.
     pub leading_keys: Vec<String>,
 }
@@ -126,13 +128,19 @@ impl Template {
             });
         let statements = elements(&properties["Policies"]).flat_map(|policy| elements(&policy["Statement"]));
         let permissions = statements.map(|statement| {
+            // `!If [condition, statement, no value]`
+            let (only_if, statement) = match statement.as_vec().map(Vec::as_slice) {
+                Some([condition, statement, _]) => (condition.as_str(), statement),
+                _ => (None, statement),
+            };
             let action = statement["Action"]
                 .as_str()
                 .ok_or("a statement has not exactly one action")?;
             let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
             Ok::<_, BoxError>(Permission {
                 action: action.to_owned(),
-                resource: statement["Resource"].as_str().unwrap_or_default().to_owned(),
+                resource: written(&statement["Resource"]),
+                only_if: only_if.map(str::to_owned),
                 leading_keys: elements(keys).filter_map(Yaml::as_str).map(str::to_owned).collect(),
             })
         });
@@ -233,6 +241,13 @@ fn key_schema(yaml: &Yaml) -> Result<Vec<KeySchemaElement>, BoxError> {
 
 fn text(yaml: &Yaml) -> Result<&str, BoxError> {
     yaml.as_str().ok_or_else(|| "the template's table is incomplete".into())
+}
+
+fn written(yaml: &Yaml) -> String {
+    match yaml.as_str() {
+        Some(text) => text.to_owned(),
+        None => elements(yaml).map(written).collect::<Vec<_>>().join(","),
+    }
 }
 
 fn elements(yaml: &Yaml) -> impl Iterator<Item = &Yaml> {

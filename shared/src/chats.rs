@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     billing::Billing,
-    config::{BillingConfig, ConfigError, MessageConfig, ModelConfig},
+    config::{BillingConfig, ConfigError, MessageConfig, ModelConfig, Served},
     domain::{
         Amount, Caller, Chat, ChatId, Conversation, ConversationRef, Cursor, Fingerprint, Finish, Got, IdempotencyKey,
         Invalid, Listing, Message, ModelName, Once, PageSize, Pricing, Prompt, Repeats, Sampling, Scope, Speaker,
@@ -138,7 +138,7 @@ pub struct Models(pub Vec<ModelName>);
 #[derive(Debug)]
 pub struct Catalogue {
     store: Store,
-    model: Model,
+    served: Served,
 }
 
 impl Catalogue {
@@ -147,8 +147,8 @@ impl Catalogue {
     /// # Errors
     /// Names the environment variable that is unusable.
     pub fn start(store: Store) -> Result<Self, ConfigError> {
-        let model = Model::new(&ModelConfig::from_env()?);
-        Ok(Self { store, model })
+        let served = ModelConfig::from_env()?.served;
+        Ok(Self { store, served })
     }
 
     /// The models that `caller` may ask.
@@ -157,7 +157,7 @@ impl Catalogue {
     /// As [`Store::read_user`].
     pub async fn of(&self, caller: &Caller) -> Result<Models, Error> {
         self.store.read_user(caller).await?;
-        let served = self.model.served().into_iter();
+        let served = self.served.each().into_iter();
         let allowed = served.filter(|model| caller.may_use(model).is_ok());
         Ok(Models(allowed.cloned().collect()))
     }
@@ -190,13 +190,13 @@ impl Chats {
     ///
     /// # Errors
     /// Names the environment variable that is unusable.
-    pub fn start(store: Store) -> Result<Self, ConfigError> {
+    pub async fn start(store: Store) -> Result<Self, ConfigError> {
         let model = ModelConfig::from_env()?;
         Ok(Self {
             billing: Billing::new(store.clone(), BillingConfig::from_env()?),
             store,
             messages: MessageConfig::from_env(&model.served)?,
-            model: Model::new(&model),
+            model: Model::start(&model).await?,
         })
     }
 

@@ -24,6 +24,13 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// What a variable names cannot be used.
+    pub(crate) fn new(variable: &'static str, problem: String) -> Self {
+        Self { variable, problem }
+    }
+}
+
 /// Where everything is stored.
 #[derive(Debug, Clone)]
 pub struct TableConfig {
@@ -321,6 +328,17 @@ impl Served {
         std::iter::once(&self.first).chain(&self.fallback).chain(&self.others)
     }
 
+    /// As [`Served::all`], each once.
+    pub fn each(&self) -> Vec<&ModelName> {
+        let mut each = Vec::new();
+        for model in self.all() {
+            if !each.contains(&model) {
+                each.push(model);
+            }
+        }
+        each
+    }
+
     fn from_env(default: Option<&str>) -> Result<Self, ConfigError> {
         let name = |variable, text: &str| {
             ModelName::parse(text.trim()).map_err(|invalid| ConfigError {
@@ -352,6 +370,8 @@ pub enum ProviderConfig {
     Echo(EchoConfig),
     /// Any server that speaks OpenAI's chat completions API.
     OpenAi(OpenAiConfig),
+    /// Amazon Bedrock, in the region and with the permissions of the function.
+    Bedrock,
 }
 
 /// How the echo behaves.
@@ -366,17 +386,50 @@ pub struct EchoConfig {
 }
 
 /// A server that speaks OpenAI's chat completions API.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct OpenAiConfig {
     /// `OPENAI_BASE_URL`, default `https://api.openai.com/v1`: what `/chat/completions` is added to.
     pub base_url: String,
-    /// `OPENAI_API_KEY`, none by default: sent as a bearer token.
-    pub api_key: Option<String>,
+    /// What is sent as a bearer token.
+    pub api_key: ApiKeyConfig,
 }
 
-impl fmt::Debug for OpenAiConfig {
+/// Where the key of a provider comes from. Prints without it.
+#[derive(Clone)]
+pub enum ApiKeyConfig {
+    /// There is none.
+    None,
+    /// `OPENAI_API_KEY`: the key itself.
+    Given(String),
+    /// `OPENAI_API_KEY_SECRET`: the name or ARN of the secret in Secrets Manager that holds it, by itself or as the member `api_key` of a
+    /// JSON object.
+    Secret(String),
+}
+
+impl ApiKeyConfig {
+    /// The variable that names the secret.
+    pub(crate) const SECRET: &str = "OPENAI_API_KEY_SECRET";
+
+    fn from_env() -> Result<Self, ConfigError> {
+        match (optional("OPENAI_API_KEY"), optional(Self::SECRET)) {
+            (None, None) => Ok(Self::None),
+            (Some(key), None) => Ok(Self::Given(key)),
+            (None, Some(name)) => Ok(Self::Secret(name)),
+            (Some(_), Some(_)) => Err(ConfigError {
+                variable: Self::SECRET,
+                problem: "is set beside OPENAI_API_KEY; only one can be the key".into(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for ApiKeyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpenAiConfig {{ {}, key: [redacted] }}", self.base_url)
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Given(_) => f.write_str("[redacted]"),
+            Self::Secret(name) => write!(f, "Secret({name})"),
+        }
     }
 }
 
@@ -391,7 +444,7 @@ impl OpenAiConfig {
         }
         Ok(Self {
             base_url: base_url.trim_end_matches('/').to_owned(),
-            api_key: optional("OPENAI_API_KEY"),
+            api_key: ApiKeyConfig::from_env()?,
         })
     }
 }
@@ -415,8 +468,9 @@ impl ModelConfig {
     /// # Errors
     /// Names the variable that is unusable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let (provider, default, longest) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai"])? {
+        let (provider, default, longest) = match choice("MODEL_PROVIDER", "echo", &["echo", "openai", "bedrock"])? {
             "openai" => (ProviderConfig::OpenAi(OpenAiConfig::from_env()?), None, 1_024),
+            "bedrock" => (ProviderConfig::Bedrock, None, 1_024),
             _ => {
                 let echo = EchoConfig {
                     delay: Duration::from_millis(in_range("ECHO_DELAY_MILLISECONDS", 0, 0..=900_000)?),

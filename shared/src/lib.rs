@@ -2,13 +2,15 @@
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
 //! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
-//! `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment variables only in [`config`].
+//! the SDKs of models and their keys only in `model`, `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment
+//! variables only in [`config`].
 
 pub mod accounts;
 pub mod admin;
 pub mod api;
 pub mod api_keys;
 pub mod auth;
+mod aws;
 pub mod billing;
 pub mod chats;
 pub mod config;

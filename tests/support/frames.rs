@@ -1,12 +1,8 @@
-//! Event streams as Bedrock sends them, and a server that ends one wherever a test wants.
+//! Event streams as Bedrock sends them.
 //!
 //! The format is that of <https://smithy.io/2.0/aws/amazon-eventstream.html>: lengths, headers, a payload and two checksums.
 
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
 /// An event, such as `contentBlockDelta`.
 pub fn event(name: &str, payload: &Value) -> Vec<u8> {
@@ -71,87 +67,6 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
     })
-}
-
-/// How a response ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// As it should: the last chunk is marked.
-    Clean,
-    /// The connection is closed.
-    Cut,
-    /// Nothing more comes.
-    Never,
-}
-
-/// A server whose every response to a request is the same.
-pub struct RawServer {
-    /// Where it listens.
-    pub url: String,
-}
-
-impl RawServer {
-    /// Answers with an event stream of these bytes, frames or not.
-    pub async fn stream(body: Vec<u8>, end: End) -> Self {
-        let head =
-            "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let mut response = head.as_bytes().to_vec();
-        if !body.is_empty() {
-            response.extend(format!("{:x}\r\n", body.len()).bytes());
-            response.extend(body);
-            response.extend(b"\r\n");
-        }
-        if end == End::Clean {
-            response.extend(b"0\r\n\r\n");
-        }
-        Self::start(response, end).await
-    }
-
-    /// Refuses with an error, as Bedrock does before a stream begins, such as 429 `ThrottlingException`.
-    pub async fn refuse(status: u16, code: &str, message: &str) -> Self {
-        let body = serde_json::json!({"message": message}).to_string();
-        let head = format!(
-            "HTTP/1.1 {status} Refused\r\nx-amzn-ErrorType: {code}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        Self::start([head.as_bytes(), body.as_bytes()].concat(), End::Clean).await
-    }
-
-    async fn start(response: Vec<u8>, end: End) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(answer(connection, response.clone(), end));
-            }
-        });
-        Self { url }
-    }
-}
-
-/// Answers one request and is done with the connection.
-async fn answer(mut connection: TcpStream, response: Vec<u8>, end: End) {
-    let mut request = Vec::new();
-    while !is_complete(&request) {
-        match connection.read_buf(&mut request).await {
-            Ok(1..) => {}
-            _ => return,
-        }
-    }
-    if connection.write_all(&response).await.is_ok() && end == End::Never {
-        std::future::pending::<()>().await;
-    }
-    let _ = connection.shutdown().await;
-}
-
-/// Whether this is a request with all of its body.
-fn is_complete(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    body.len() >= length.map_or(0, |length| length.trim().parse().unwrap())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+mod bedrock;
 mod binaries;
 mod books;
 mod chaos;
@@ -12,9 +13,11 @@ mod recorder;
 mod reply;
 mod rigs;
 mod runtime;
+mod secrets;
 mod streaming;
 mod system;
 
+pub use bedrock::{BedrockServer, Converse, Frame};
 pub use books::Books;
 pub use chaos::{Chaos, Dice};
 pub use examples::{About, Example, examples, protected};
@@ -23,6 +26,7 @@ pub use model::{ModelServer, Part, Told};
 pub use random::Random;
 pub use recorder::{Fault, Lost, Place, Recorded, Span, round_trips};
 pub use reply::Reply;
-pub use rigs::{FailingProvider, LlamaServer, Sdk};
+pub use rigs::{Bedrock, FailingProvider, LlamaServer, Sdk};
+pub use secrets::{SecretServer, Stored};
 pub use streaming::{Streaming, Told as ToldEvent};
 pub use system::{Account, Request, System, root, template};

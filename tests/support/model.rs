@@ -67,6 +67,7 @@ pub enum Part {
 pub struct ModelServer {
     told: Arc<Mutex<Told>>,
     told_of: Arc<Mutex<HashMap<&'static str, Told>>>,
+    key: Arc<Mutex<Option<String>>>,
     asked: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
     pub base_url: String,
 }
@@ -78,6 +79,7 @@ impl ModelServer {
         let server = Self {
             told: Arc::new(Mutex::new(Told::Answer)),
             told_of: Arc::default(),
+            key: Arc::default(),
             asked: Arc::default(),
             base_url: format!("http://{}/v1", listener.local_addr().unwrap()),
         };
@@ -98,6 +100,11 @@ impl ModelServer {
         self.told_of.lock().unwrap().insert(model, told);
     }
 
+    /// Refuses every other key from now on.
+    pub fn want_key(&self, key: &str) {
+        *self.key.lock().unwrap() = Some(key.to_owned());
+    }
+
     /// What it has been asked since it was last asked this.
     pub fn take_asked(&self) -> Vec<(HeaderMap, Value)> {
         std::mem::take(&mut *self.asked.lock().unwrap())
@@ -115,7 +122,13 @@ async fn complete(State(server): State<ModelServer>, headers: HeaderMap, body: S
     let told_of = request["model"]
         .as_str()
         .and_then(|model| server.told_of.lock().unwrap().get(model).copied());
+    let wanted = server.key.lock().unwrap().as_ref().map(|key| format!("Bearer {key}"));
+    let is_known = wanted.is_none_or(|wanted| headers.get("authorization").is_some_and(|given| *given == wanted));
     server.asked.lock().unwrap().push((headers, request));
+    if !is_known {
+        let refusal = json!({"error": {"code": "invalid_api_key", "message": "No."}});
+        return as_json(StatusCode::UNAUTHORIZED, refusal.to_string());
+    }
     let completion = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": "stub-1",
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": format!("Heard: {said}")}}],

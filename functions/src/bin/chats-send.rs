@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_callers(api::CHATS_SEND, async |store| Ok(Chats::start(store)?), send).await
+    lambda::serve_callers(api::CHATS_SEND, async |store| Ok(Chats::start(store).await?), send).await
 }
 
 async fn send(chats: &Chats, call: Call<SignedIn, SendRequest>) -> Result<Sent, Error> {

@@ -9,7 +9,7 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_streaming(api::CHATS_STREAM, async |store| Ok(Chats::start(store)?), send).await
+    lambda::serve_streaming(api::CHATS_STREAM, async |store| Ok(Chats::start(store).await?), send).await
 }
 
 async fn send(chats: &Chats, call: Call<SignedIn, StreamRequest>, listener: Listener<'_>) -> Result<Sent, Error> {

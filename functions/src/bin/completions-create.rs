@@ -9,7 +9,12 @@ use shared::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    lambda::serve_streaming(api::COMPLETIONS_CREATE, async |store| Ok(Chats::start(store)?), create).await
+    lambda::serve_streaming(
+        api::COMPLETIONS_CREATE,
+        async |store| Ok(Chats::start(store).await?),
+        create,
+    )
+    .await
 }
 
 async fn create(

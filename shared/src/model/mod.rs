@@ -3,7 +3,10 @@
 //! A provider opens an answer as a stream of pieces; what is the same for all of them is here: the time that an answer may take, when it
 //! is asked for again, and what of an answer counts when its provider breaks off.
 
+mod bedrock;
 mod echo;
+mod http;
+mod key;
 mod openai;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
@@ -12,7 +15,8 @@ use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use crate::{
-    config::{ModelConfig, ProviderConfig},
+    aws,
+    config::{ConfigError, ModelConfig, ProviderConfig},
     domain::{Finish, ModelName, Prompt, Usage, about_tokens},
     error::Error,
 };
@@ -25,6 +29,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const TRIES: u32 = 2;
 /// How long to wait before the second time.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a busy provider is left alone that does not say how long.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+/// For how long a call waits for a busy provider itself.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a model said.
 #[derive(Debug)]
@@ -89,6 +97,25 @@ impl Failed {
         Self { error, again }
     }
 
+    fn after_a_pause(error: Error) -> Self {
+        let again = Again::After(PAUSE);
+        Self { error, again }
+    }
+
+    /// A provider that is busy, with what its `Retry-After` says: seconds; a date is not understood, and nobody is sent away for more than
+    /// ten minutes.
+    fn busy(retry_after: Option<&str>) -> Self {
+        let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
+        let wait = seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs(seconds.clamp(1, 600)));
+        let again = if wait <= LONGEST_PAUSE {
+            Again::After(wait)
+        } else {
+            Again::Elsewhere
+        };
+        let error = Error::ModelBusy(wait);
+        Self { error, again }
+    }
+
     /// A reply that cannot be used.
     fn unusable(why: &'static str) -> Self {
         tracing::error!(why, "the model's reply cannot be used");
@@ -107,6 +134,7 @@ pub struct Model {
 enum Provider {
     Echo(echo::Echo),
     OpenAi(openai::OpenAi),
+    Bedrock(bedrock::Bedrock),
 }
 
 impl Provider {
@@ -114,6 +142,7 @@ impl Provider {
         match self {
             Self::Echo(echo) => echo.open(prompt).await,
             Self::OpenAi(server) => server.open(model, prompt).await,
+            Self::Bedrock(bedrock) => bedrock.open(model, prompt).await,
         }
     }
 }
@@ -158,16 +187,20 @@ impl Limits {
 }
 
 impl Model {
-    /// The configured models.
-    pub fn new(config: &ModelConfig) -> Self {
+    /// The configured models; reads the key of their provider, if it is kept in a secret.
+    ///
+    /// # Errors
+    /// Names the secret that cannot be read.
+    pub async fn start(config: &ModelConfig) -> Result<Self, ConfigError> {
         let provider = match &config.provider {
             ProviderConfig::Echo(echo) => Provider::Echo(echo::Echo::new(echo)),
-            ProviderConfig::OpenAi(server) => Provider::OpenAi(openai::OpenAi::new(server)),
+            ProviderConfig::OpenAi(server) => Provider::OpenAi(openai::OpenAi::start(server).await?),
+            ProviderConfig::Bedrock => Provider::Bedrock(bedrock::Bedrock::new(aws::config().await.into())),
         };
-        Self {
+        Ok(Self {
             provider,
             config: config.clone(),
-        }
+        })
     }
 
     /// The model that is asked when `wanted` is: the deployment's first choice if nothing is.
@@ -185,17 +218,6 @@ impl Model {
     /// The model that is asked when `chosen` says nothing, if there is one.
     pub fn fallback_of(&self, chosen: &ModelName) -> Option<&ModelName> {
         self.config.served.fallback.as_ref().filter(|other| *other != chosen)
-    }
-
-    /// Every model that this deployment serves, once.
-    pub fn served(&self) -> Vec<&ModelName> {
-        let mut all = Vec::new();
-        for model in self.config.served.all() {
-            if !all.contains(&model) {
-                all.push(model);
-            }
-        }
-        all
     }
 
     /// How long an answer may take.

@@ -7,18 +7,20 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
 };
 
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Client, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Again, Failed, PAUSE, Piece, Pieces};
+use super::{
+    DEFAULT_WAIT, Failed, Piece, Pieces,
+    http::{Http, Response},
+    key::{ApiKey, Keys},
+};
 use crate::{
-    config::OpenAiConfig,
+    config::{ConfigError, OpenAiConfig},
     domain::{Finish, ModelName, Prompt, Usage},
     error::Error,
 };
@@ -27,16 +29,13 @@ use crate::{
 const MAX_REPLY: usize = 16 * 1024 * 1024;
 /// The longest reply that is read where it is one document, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
-/// How long to wait for a busy server that does not say how long.
-const DEFAULT_WAIT: Duration = Duration::from_secs(5);
-/// For how long a call waits for a busy server itself.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server that speaks the API.
 #[derive(Debug, Clone)]
 pub(super) struct OpenAi {
-    client: Client,
-    config: OpenAiConfig,
+    http: Http,
+    url: String,
+    keys: Keys,
     /// Whether the server wants the newer name of `max_tokens`; OpenAI's newer models take no other, most servers know only the older.
     newer_name: Arc<AtomicBool>,
 }
@@ -88,57 +87,55 @@ impl Said {
 }
 
 impl OpenAi {
-    pub(super) fn new(config: &OpenAiConfig) -> Self {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(3))
-            // A redirect would send the key and the message somewhere that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("ai-chat-system/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self {
-            // Only a system without any root certificate has no client; requests then fail and say so.
-            client: client.unwrap_or_default(),
+    /// # Errors
+    /// Names the secret that holds the key, if it cannot be read.
+    pub(super) async fn start(config: &OpenAiConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            http: Http::new(),
+            url: format!("{}/chat/completions", config.base_url),
             newer_name: Arc::new(AtomicBool::new(config.base_url.starts_with("https://api.openai.com"))),
-            config: config.clone(),
-        }
+            keys: Keys::start(&config.api_key).await?,
+        })
     }
 
     /// Asks for an answer, always as a stream: so every caller gets its first words soon, and what has come when it breaks off is known.
     pub(super) async fn open(&self, model: &ModelName, prompt: &Prompt) -> Result<Pieces, Failed> {
-        let newer_name = self.newer_name.load(Ordering::Relaxed);
-        match self.request(model, prompt, newer_name).await {
-            Err(Refused::OtherName) => {
-                self.newer_name.store(!newer_name, Ordering::Relaxed);
-                let again = self.request(model, prompt, !newer_name).await;
-                again.map_err(|refused| match refused {
-                    Refused::OtherName => Failed::unusable("it takes no limit of the answer"),
-                    Refused::Failed(failed) => failed,
-                })
+        let mut newer_name = self.newer_name.load(Ordering::Relaxed);
+        let mut renamed = false;
+        let mut key = self.keys.current().await;
+        loop {
+            match self.request(model, prompt, newer_name, key.as_ref()).await {
+                Ok(pieces) => return Ok(pieces),
+                Err(Refused::Failed(failed)) => return Err(failed),
+                Err(Refused::OtherName) if renamed => return Err(Failed::unusable("it takes no limit of the answer")),
+                Err(Refused::OtherName) => {
+                    (newer_name, renamed) = (!newer_name, true);
+                    self.newer_name.store(newer_name, Ordering::Relaxed);
+                }
+                Err(Refused::Key(failed)) => match self.keys.other_than(key.as_ref()).await {
+                    Some(other) => key = Some(other),
+                    None => return Err(failed),
+                },
             }
-            Err(Refused::Failed(failed)) => Err(failed),
-            Ok(pieces) => Ok(pieces),
         }
     }
 
-    async fn request(&self, model: &ModelName, prompt: &Prompt, newer_name: bool) -> Result<Pieces, Refused> {
-        let request = self
-            .client
-            .post(format!("{}/chat/completions", self.config.base_url))
-            .json(&body(model, prompt, newer_name));
-        let request = match &self.config.api_key {
-            Some(key) => request.bearer_auth(key),
-            None => request,
-        };
-        let response = request.send().await.map_err(|error| failed(&error))?;
-        let status = response.status();
-        if !status.is_success() {
-            let wait = retry_after(&response);
+    async fn request(
+        &self,
+        model: &ModelName,
+        prompt: &Prompt,
+        newer_name: bool,
+        key: Option<&ApiKey>,
+    ) -> Result<Pieces, Refused> {
+        let json = body(model, prompt, newer_name).to_string();
+        let response = self.http.post(&self.url, key.map(ApiKey::reveal), json).await?;
+        if !matches!(response.status, 200..300) {
+            let (status, retry_after) = (response.status, response.retry_after.clone());
             let body = read(response).await?;
-            return Err(refusal(status, wait, &body, newer_name));
+            return Err(refusal(status, retry_after.as_deref(), &body, newer_name));
         }
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        let is_stream = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-        if is_stream {
+        let content_type = response.content_type.as_deref().unwrap_or_default();
+        if content_type.starts_with("text/event-stream") {
             return Ok(pieces(response).boxed());
         }
         // Some servers do not stream, and some fail with 200.
@@ -151,6 +148,8 @@ impl OpenAi {
 enum Refused {
     /// The server knows the limit of an answer by its other name.
     OtherName,
+    /// The server does not know the key.
+    Key(Failed),
     Failed(Failed),
 }
 
@@ -231,7 +230,6 @@ fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Sen
     let reading = (response, 0, Text::default(), Arc::clone(&alive));
     let bytes = stream::unfold(reading, |(mut response, read, mut text, alive)| async move {
         let chunk = response.chunk().await.transpose()?;
-        let chunk = chunk.map_err(|error| failed(&error));
         alive.store(true, Ordering::Relaxed);
         let read = read + chunk.as_ref().map_or(0, |chunk| chunk.len());
         let chunk = chunk.and_then(|chunk| match read {
@@ -368,7 +366,7 @@ fn usage(usage: &Value) -> Option<Usage> {
 /// The body, unless it is longer than anything useful.
 async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
             return Err(Failed::unusable("the reply is too long"));
         }
@@ -377,16 +375,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     Ok(body)
 }
 
-/// What the server asks to wait, in seconds; a date is not understood, and nobody is sent away for more than ten minutes.
-fn retry_after(response: &Response) -> Duration {
-    let seconds = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-    seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs(seconds.clamp(1, 600)))
-}
-
-fn refusal(status: StatusCode, wait: Duration, body: &[u8], newer_name: bool) -> Refused {
+fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], newer_name: bool) -> Refused {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     // Some servers wrap the envelope in an array.
     let envelope = body.get(0).unwrap_or(&body);
@@ -400,25 +389,18 @@ fn refusal(status: StatusCode, wait: Duration, body: &[u8], newer_name: bool) ->
     } else {
         "max_tokens"
     };
-    if status.is_client_error() && text.contains(&format!("'{other_name}'")) {
+    if matches!(status, 400..500) && text.contains(&format!("'{other_name}'")) {
         return Refused::OtherName;
     }
     // The text of a server's error may quote the message, so only its code is logged.
     let code = error.get("code").map(Value::to_string).filter(|code| code.len() < 100);
-    tracing::error!(status = status.as_u16(), code, "the model refused");
-    let (error, again) = match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            let again = if wait <= LONGEST_PAUSE {
-                Again::After(wait)
-            } else {
-                Again::Elsewhere
-            };
-            (Error::ModelBusy(wait), again)
-        }
-        status if status.is_server_error() => (Error::model_failed(), Again::After(PAUSE)),
-        _ => (Error::model_failed(), Again::Elsewhere),
-    };
-    Failed { error, again }.into()
+    tracing::error!(status, code, "the model refused");
+    match status {
+        401 => Refused::Key(Failed::elsewhere(Error::model_failed())),
+        429 | 503 => Failed::busy(retry_after).into(),
+        500.. => Failed::after_a_pause(Error::model_failed()).into(),
+        _ => Failed::elsewhere(Error::model_failed()).into(),
+    }
 }
 
 /// What an error object means that is about the message rather than the server. Its code may be a text, a number or missing.
@@ -443,29 +425,13 @@ fn classify(error: &Value) -> Option<Error> {
     }
 }
 
-/// A request that got no usable reply. Neither the URL, which may hold a key, nor the body is logged.
-fn failed(error: &reqwest::Error) -> Failed {
-    let kind = [
-        (error.is_timeout(), "timed out"),
-        (error.is_connect(), "no connection"),
-        (error.is_body() || error.is_decode(), "cut off"),
-    ];
-    let kind = kind.iter().find(|(is, _)| *is).map_or("no reply", |(_, kind)| kind);
-    tracing::error!(kind, "the model could not be asked");
-    Failed {
-        error: Error::model_failed(),
-        again: Again::After(PAUSE),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn code_of(status: u16, body: &str) -> &'static str {
-        let status = StatusCode::from_u16(status).unwrap();
-        match refusal(status, DEFAULT_WAIT, body.as_bytes(), false) {
-            Refused::Failed(failed) => failed.error.code(),
+        match refusal(status, None, body.as_bytes(), false) {
+            Refused::Failed(failed) | Refused::Key(failed) => failed.error.code(),
             Refused::OtherName => "other name",
         }
     }

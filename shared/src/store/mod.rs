@@ -33,10 +33,12 @@ pub use users::FoundUser;
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Builder, retry::RetryConfig, timeout::TimeoutConfig},
+};
 
-use crate::config::TableConfig;
+use crate::{aws, config::TableConfig};
 
 /// The table of this deployment.
 #[derive(Debug, Clone)]
@@ -60,14 +62,12 @@ impl Store {
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50))
             .with_max_backoff(Duration::from_millis(200));
-        let aws = aws_config::defaults(BehaviorVersion::latest())
+        let client_config = Builder::from(aws::config().await)
             .timeout_config(timeouts)
             .retry_config(retries)
-            .load()
-            .await;
-        let config_builder = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(meter::CountAttempts);
+            .interceptor(meter::CountAttempts);
         Self {
-            client: Client::from_conf(config_builder.build()),
+            client: Client::from_conf(client_config.build()),
             table: config.name.clone(),
         }
     }
