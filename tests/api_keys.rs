@@ -243,6 +243,25 @@ async fn neither_the_fallback_nor_the_catalogue_tells_a_key_of_models_that_it_is
     system.check_ledger("ada").await;
 }
 
+/// A key is looked for by its name, which is the beginning of its hash: another key with the same beginning is another key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_the_name_of_another_lets_nobody_in() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    let (key, id) = system.api_key(&ada, &json!({})).await;
+    let hash = lookups(&system).await[0]["hash"].as_s().unwrap().clone();
+    assert!(hash.starts_with(&id) && hash.len() == 43);
+    let update = system.client.update_item().table_name(&system.table);
+    let update = update
+        .key("pk", AttributeValue::S(format!("TOKEN#{id}")))
+        .key("sk", AttributeValue::S("APIKEY".into()))
+        .update_expression("SET #hash = :hash")
+        .expression_attribute_names("#hash", "hash")
+        .expression_attribute_values(":hash", AttributeValue::S(format!("{id}{}", "A".repeat(27))));
+    update.send().await.unwrap();
+    look(&system, &key).await.expect_error(401, "token_not_valid");
+}
+
 /// The words that clients of OpenAI's API know.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_door_for_openais_clients_a_key_is_refused_in_their_words() {
@@ -736,49 +755,56 @@ async fn a_first_call_that_takes_the_last_of_the_cap_is_told_again_and_not_402()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_ends_every_api_key() {
     let system = System::start().await;
-    let ada = system.account("ada").await;
-    let mut keys = Vec::new();
-    for _ in 0..3 {
-        keys.push(system.api_key(&ada, &json!({})).await.0);
+    for name in ["one more", "one more and one less"] {
+        let ada = system.account(&name.replace(' ', "-")).await;
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            keys.push(system.api_key(&ada, &json!({})).await);
+        }
+        for (key, _) in &keys {
+            look(&system, key).await.expect_status(200);
+        }
+        // After the account was read one more key is made, and perhaps another revoked.
+        let (client, table) = (system.client.clone(), system.table.clone());
+        let user = AttributeValue::S(format!("USER#{}", ada.username));
+        let less = (name != "one more").then(|| revocation(&system, &ada.username, &keys[0].1));
+        system.before_transaction(async move {
+            if let Some(less) = less {
+                less.await;
+            }
+            let late = HashMap::from([("s".into(), AttributeValue::N("0".into()))]);
+            let update = client.update_item().table_name(&table).key("pk", user);
+            let update = update
+                .key("sk", AttributeValue::S("USER".into()))
+                .update_expression("SET api_keys.#late = :late")
+                .expression_attribute_names("#late", "LATELATELATELATE")
+                .expression_attribute_values(":late", AttributeValue::M(late));
+            update.send().await.unwrap();
+            let item = HashMap::from([
+                ("pk".into(), AttributeValue::S("TOKEN#LATELATELATELATE".into())),
+                ("sk".into(), AttributeValue::S("APIKEY".into())),
+            ]);
+            let put = client.put_item().table_name(&table).set_item(Some(item));
+            put.send().await.unwrap();
+        });
+        let body = json!({"old": ada.password, "new": "another horse battery"});
+        let change = Request::post("/api/v1/users/password", &body).bearer(&ada.access);
+        system.send(change).await.expect_status(204);
+        for (key, _) in &keys {
+            look(&system, key).await.expect_error(401, "token_not_valid");
+        }
+        // The item of the one that was revoked here behind the system's back is all that may be left.
+        let left = lookups(&system).await;
+        let others = left
+            .iter()
+            .filter(|item| item["pk"] != AttributeValue::S(format!("TOKEN#{}", keys[0].1)));
+        assert_eq!(others.count(), 0, "{name}: {left:?}");
+        let again = system.login(&ada.username, "another horse battery").await;
+        assert!(listed(&system, &again).await.is_empty());
+        let (key, id) = system.api_key(&again, &json!({})).await;
+        look(&system, &key).await.expect_status(200);
+        revoke(&system, &again, &id).await.expect_status(204);
     }
-    for key in &keys {
-        look(&system, key).await.expect_status(200);
-    }
-    // One more is made after the account was read, and one of the others is used.
-    let (client, table) = (system.client.clone(), system.table.clone());
-    system.before_transaction(async move {
-        let late = HashMap::from([("s".into(), AttributeValue::N("0".into()))]);
-        let update = client.update_item().table_name(&table);
-        let update = update
-            .key("pk", AttributeValue::S("USER#ada".into()))
-            .key("sk", AttributeValue::S("USER".into()))
-            .update_expression("SET api_keys.#late = :late")
-            .expression_attribute_names("#late", "LATELATELATELATE")
-            .expression_attribute_values(":late", AttributeValue::M(late));
-        update.send().await.unwrap();
-        let item = HashMap::from([
-            ("pk".into(), AttributeValue::S("TOKEN#LATELATELATELATE".into())),
-            ("sk".into(), AttributeValue::S("APIKEY".into())),
-        ]);
-        client
-            .put_item()
-            .table_name(&table)
-            .set_item(Some(item))
-            .send()
-            .await
-            .unwrap();
-    });
-    let body = json!({"old": ada.password, "new": "another horse battery"});
-    let change = Request::post("/api/v1/users/password", &body).bearer(&ada.access);
-    system.send(change).await.expect_status(204);
-    for key in &keys {
-        look(&system, key).await.expect_error(401, "token_not_valid");
-    }
-    assert!(lookups(&system).await.is_empty());
-    let again = system.login("ada", "another horse battery").await;
-    assert!(listed(&system, &again).await.is_empty());
-    let (key, _) = system.api_key(&again, &json!({})).await;
-    look(&system, &key).await.expect_status(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,7 +226,11 @@ async fn what_is_not_served_is_refused_and_named() {
             "messages[0].content[1]",
         ),
         (with("x", json!({"max_tokens": 0})), "invalid_value", "max_tokens"),
-        (with("x", json!({"max_tokens": 5_000})), "invalid_value", "max_tokens"),
+        (
+            with("x", json!({"max_tokens": 1_000_001})),
+            "invalid_value",
+            "max_tokens",
+        ),
         (with("x", json!({"temperature": 2.5})), "invalid_value", "temperature"),
         (with("x", json!({"top_p": -0.1})), "invalid_value", "top_p"),
         (
@@ -257,6 +261,11 @@ async fn what_is_not_served_is_refused_and_named() {
             "response_format",
         ),
         (with("x", json!({"logprobs": true})), "unsupported_value", "logprobs"),
+        (
+            with("x", json!({"logit_bias": {"50256": -100}})),
+            "unsupported_value",
+            "logit_bias",
+        ),
         (with("x", json!({"nonsense": 1})), "unsupported_value", "nonsense"),
     ];
     for (request, code, param) in refused {
@@ -433,6 +442,96 @@ async fn a_library_that_sends_again_what_failed_is_answered_and_pays_once() {
     system.send(retried(&request, 2)).await.expect_status(200);
     assert_eq!(system.balance(&ada).await, 3900);
     system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_sends_again_is_told_nothing_older_than_what_it_asked() {
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "700")]).await;
+    let ada = system.account("ada").await;
+    for _ in 0..2 {
+        system.spawn("completions-create");
+    }
+    let request = ask(&ada, &body("hello"));
+    let old = system.send(retried(&request, 0)).await.expect_status(200).body["id"].clone();
+    // Asked anew, and the client gives up before the answer comes.
+    let (second, again) = tokio::join!(system.send(retried(&request, 0)), async {
+        system.wait_for_holds("ada", 1).await;
+        system.send(retried(&request, 1)).await
+    });
+    let second = second.expect_status(200).body["id"].clone();
+    assert_ne!(second, old);
+    assert_eq!(again.expect_status(200).body["id"], second);
+    assert_eq!(system.balance(&ada).await, 3800);
+    // Asked anew and refused: what was answered before is no answer to it.
+    system.lose(Lost::Request, "UpdateItem", 3);
+    system.send(retried(&request, 0)).await.expect_status(503);
+    let third = system.send(retried(&request, 1)).await.expect_status(200);
+    assert!(!third.headers.contains_key("idempotency-replayed"));
+    assert_eq!(system.balance(&ada).await, 3700);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_answers_to_one_question_the_later_is_remembered_whichever_ends_first() {
+    let system = System::start_with(&[("ECHO_DELAY_MILLISECONDS", "1500")]).await;
+    let ada = system.account("ada").await;
+    let request = ask(&ada, &body("hello"));
+    let (early, late) = tokio::join!(system.send(retried(&request, 0)), async {
+        system.wait_for_holds("ada", 1).await;
+        system.override_variable("ECHO_DELAY_MILLISECONDS", "50");
+        system.spawn("completions-create");
+        system.send(retried(&request, 0)).await
+    });
+    let (early, late) = (
+        early.expect_status(200).body["id"].clone(),
+        late.expect_status(200).body["id"].clone(),
+    );
+    assert_ne!(early, late);
+    let again = system.send(retried(&request, 1)).await.expect_status(200);
+    assert_eq!(again.body["id"], late);
+    assert_eq!(system.balance(&ada).await, 3800);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_sends_again_after_a_crash_is_answered_when_the_lease_is_over() {
+    let system = System::start_with(&[
+        ("ECHO_DELAY_MILLISECONDS", "60000"),
+        ("MODEL_SILENCE_MILLISECONDS", "90000"),
+        ("HOLD_LEASE_SECONDS", "3"),
+    ])
+    .await;
+    let ada = system.account("ada").await;
+    let request = ask(&ada, &body("hello"));
+    let event = retried(&request, 0).rest_event();
+    let (answer, ()) = tokio::join!(system.invoke("completions-create", event), async {
+        system.wait_for_holds("ada", 1).await;
+        system.kill("completions-create").await;
+    });
+    assert!(answer.is_none());
+    system.override_variable("ECHO_DELAY_MILLISECONDS", "0");
+    system.kill("completions-create").await;
+    // It waits for the dead call until its lease is over, and then there is time for an answer of its own.
+    system.send(retried(&request, 1)).await.expect_status(200);
+    assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flat_price_buys_no_more_than_a_message_and_its_conversation() {
+    let system = System::start_with(&[("CONTEXT_MAX_TOKENS", "500"), ("MESSAGE_MAX_CHARACTERS", "1000")]).await;
+    let ada = system.account("ada").await;
+    let turns = |length: usize| {
+        let system = json!({"role": "system", "content": "x".repeat(length)});
+        json!({"model": "echo", "messages": [system, {"role": "user", "content": "hi"}]})
+    };
+    system.send(ask(&ada, &turns(2_998))).await.expect_status(200);
+    let reply = system.send(ask(&ada, &turns(2_999))).await;
+    expect_openai_error(&reply, 400, "invalid_value", Some("messages"));
+    let priced = r#"{"version": "1", "models": {"echo": {"input": 1, "output": 1}}}"#;
+    system.override_variable("MODEL_PRICES", priced);
+    system.kill("completions-create").await;
+    system.send(ask(&ada, &turns(2_999))).await.expect_status(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ impl Attack<'_> {
                     }
                 }
                 400..500 => {
-                    let code = reply.text_of("code");
+                    let code = reply.code().to_owned();
                     reply.clone().expect_error(reply.status, &code);
                 }
                 status => panic!("{status}: {}", reply.text),

@@ -241,6 +241,10 @@ impl Flow {
             ("ACCESS_TOKEN_SECONDS", "3600"),
             ("REFRESH_TOKEN_SECONDS", "7200"),
         ];
+        if self.has_conversation() {
+            // Its first message may have been paced or not a moment ago, and the hold of the next would take a call more or less.
+            overrides.push(("CHATS_PER_MINUTE", "0"));
+        }
         match self {
             Self::ChatOfFailingModel | Self::ChatWithApiKeyOfFailingModel => {
                 overrides.push(("ECHO_FAILURE", "error"));

@@ -35,7 +35,7 @@ async fn a_message_is_answered_by_a_server_that_speaks_openais_api() {
     );
     assert_eq!(
         (&request["max_tokens"], &request["stream"]),
-        (&json!(4096), &json!(true))
+        (&json!(1024), &json!(true))
     );
     assert_eq!(request["stream_options"], json!({"include_usage": true}));
     let usage = json!({"input_tokens": 5, "cached_input_tokens": 0, "output_tokens": 7, "estimated": false});

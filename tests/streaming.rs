@@ -222,14 +222,24 @@ async fn of_an_answer_that_breaks_off_what_came_is_kept_and_paid_by_what_was_use
             (&json!("one two"), &json!(finish))
         );
         system.check_ledger("ada").await;
-        // As a document it is of no use, and costs nothing.
-        let late = finish == "deadline" || matches!(parts.last(), Some(Part::Stall));
-        let (status, code) = if late {
-            (504, "model_timed_out")
+        if finish == "deadline" {
+            // What time cuts short is an answer, like one whose room is used up.
+            let reply = system.chat(&ada, "hello there").await.expect_status(200);
+            assert_eq!(
+                (&reply.body["chat"]["cost"], &reply.body["chat"]["finish_reason"]),
+                (&json!(11), &json!(finish))
+            );
+            balance -= 11;
         } else {
-            (502, "model_failed")
-        };
-        system.chat(&ada, "hello there").await.expect_error(status, code);
+            // As a document a part is of no use, and costs nothing.
+            let stalls = matches!(parts.last(), Some(Part::Stall));
+            let (status, code) = if stalls {
+                (504, "model_timed_out")
+            } else {
+                (502, "model_failed")
+            };
+            system.chat(&ada, "hello there").await.expect_error(status, code);
+        }
         system.wait_for_holds("ada", 0).await;
         assert_eq!(system.balance(&ada).await, balance);
     }
@@ -263,7 +273,9 @@ async fn an_answer_costs_what_the_model_says_that_it_used() {
     for (usage, cost) in [
         (Part::Usage(100, 0, 10), 120),
         (Part::Usage(100, 60, 10), 90),
-        (Part::Usage(1, 1, 0), 1),
+        // A zero is said by who does not know: 5 bytes are 2 + 4 tokens, 3 bytes one.
+        (Part::Usage(9, 9, 0), 5 + 2),
+        (Part::Usage(0, 0, 0), 6 + 2),
         // More than was held: 64 + 16 + 5 of input and 100 of output.
         (Part::Usage(1_000_000, 0, 1_000_000), 285),
         (
@@ -347,16 +359,16 @@ async fn a_settlement_that_fails_is_an_error_at_the_end_and_costs_nothing() {
     let system = System::start().await;
     let ada = system.account("ada").await;
     system.send(ask(&ada, "warm")).await.expect_status(200);
-    for _ in 0..3 {
-        system.lose(Lost::Request, "TransactWriteItems", 3);
-        let events = system.stream(ask(&ada, "hello")).await.rest().await;
-        let last = events.last().unwrap();
-        assert_eq!((last.name.as_str(), &last.data["code"]), ("error", &json!("busy")));
-        assert_eq!(last.data["detail"], last.data["message"]);
-        assert!(last.data["request_id"].as_str().unwrap().starts_with("request-"));
-        assert_eq!(system.balance(&ada).await, 3900);
-        system.check_ledger("ada").await;
-    }
+    // For longer than its patience.
+    system.lose(Lost::Request, "TransactWriteItems", 1_000);
+    let events = system.stream(ask(&ada, "hello")).await.rest().await;
+    system.recorder.lose_no_more();
+    let last = events.last().unwrap();
+    assert_eq!((last.name.as_str(), &last.data["code"]), ("error", &json!("busy")));
+    assert_eq!(last.data["detail"], last.data["message"]);
+    assert!(last.data["request_id"].as_str().unwrap().starts_with("request-"));
+    assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,6 +417,106 @@ async fn a_function_killed_in_mid_answer_costs_nothing_in_the_end() {
     system.kill("chats-stream").await;
     system.send(request).await.expect_status(200);
     assert_eq!(system.balance(&ada).await, 3900);
+    system.check_ledger("ada").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_heard_is_settled_however_long_others_are_at_work_on_the_account() {
+    let system = System::start().await;
+    let ada = system.account("ada").await;
+    system.send(ask(&ada, "warm")).await.expect_status(200);
+    for times in [6, 12] {
+        let before = system.balance(&ada).await;
+        system.lose(Lost::Conflict, "TransactWriteItems", times);
+        let events = system.stream(ask(&ada, "hello")).await.rest().await;
+        assert_eq!(events.last().unwrap().name, "done", "{times} conflicts");
+        assert_eq!(system.balance(&ada).await, before - 100);
+        // Replies that are lost are found to have been settled.
+        system.lose(Lost::Reply, "TransactWriteItems", 4);
+        let events = system.stream(ask(&ada, "hello")).await.rest().await;
+        assert_eq!(events.last().unwrap().name, "done");
+        assert_eq!(system.balance(&ada).await, before - 200);
+        system.check_ledger("ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_costs_nothing_leaves_its_key_free_and_one_that_is_paid_does_not() {
+    let server = ModelServer::start().await;
+    for (prices, replayed) in [("", false), (PRICES, true)] {
+        let system = start(&server, &[("MODEL_PRICES", prices)]).await;
+        let ada = system.account("ada").await;
+        let request = ask(&ada, "hello").header("Idempotency-Key", "k");
+        server.tell(Told::Stream(&[Part::Words("one"), Part::Cut]));
+        system.stream(request.clone()).await.rest().await;
+        server.tell(Told::Answer);
+        let mut again = system.stream(request).await;
+        assert_eq!(again.headers.contains_key("idempotency-replayed"), replayed);
+        let told = words(&again.rest().await);
+        assert_eq!(told, if replayed { "one" } else { "Heard: hello" });
+        system.check_ledger("ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_ends_without_a_word_is_asked_once_and_paid_by_what_it_used() {
+    let server = ModelServer::start().await;
+    for (prices, cost) in [("", 0), (PRICES, 30)] {
+        let system = start(&server, &[("MODEL_PRICES", prices), ("MODEL_FALLBACK", "stub")]).await;
+        let ada = system.account("ada").await;
+        server.tell(Told::Stream(&[
+            Part::Finish("length"),
+            Part::Usage(10, 0, 10),
+            Part::Done,
+        ]));
+        let reply = system.chat(&ada, "hello").await.expect_status(200);
+        let chat = &reply.body["chat"];
+        assert_eq!(
+            (&chat["response"], &chat["finish_reason"], &chat["cost"]),
+            (&json!(""), &json!("length"), &json!(cost))
+        );
+        assert_eq!(server.take_asked().len(), 1);
+        system.check_ledger("ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comments_are_signs_of_life() {
+    let server = ModelServer::start().await;
+    let system = start(&server, &[]).await;
+    let ada = system.account("ada").await;
+    server.tell(Told::Stream(&[
+        Part::Raw("\u{feff}: waiting\n\n"),
+        Part::Wait(350),
+        Part::Raw(":\n\n"),
+        Part::Wait(350),
+        Part::Words("one"),
+        Part::Raw(": OPENROUTER PROCESSING\n\n"),
+        Part::Wait(350),
+        Part::Finish("stop"),
+    ]));
+    let reply = system.chat(&ada, "hello").await.expect_status(200);
+    assert_eq!(reply.body["chat"]["response"], "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_filter_stops_is_kept_as_far_as_it_was_heard_and_free_at_a_flat_price() {
+    let server = ModelServer::start().await;
+    let system = start(&server, &[]).await;
+    let ada = system.account("ada").await;
+    server.tell(Told::Stream(&[
+        Part::Words("one"),
+        Part::Finish("content_filter"),
+        Part::Done,
+    ]));
+    let events = system.stream(ask(&ada, "hello")).await.rest().await;
+    let chat = &events.last().unwrap().data["chat"];
+    assert_eq!(
+        (&chat["finish_reason"], &chat["cost"]),
+        (&json!("content_filter"), &json!(0))
+    );
+    system.chat(&ada, "hello").await.expect_error(422, "content_filtered");
+    assert_eq!(system.balance(&ada).await, 4000);
     system.check_ledger("ada").await;
 }
 

@@ -604,6 +604,10 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     }
     system.lose(Lost::Reply, "TransactWriteItems", 3);
     system.send(completion.clone()).await.expect_status(200);
+    // What failed makes what was answered before to the same question be forgotten.
+    system.lose(Lost::Request, "UpdateItem", 3);
+    let request = completion.clone().header("X-Stainless-Retry-Count", "0");
+    system.send(request).await.expect_status(503);
     keep(&mut done, "completions-create");
     system
         .send(Request::get("/v1/models").bearer(&ada.access))

@@ -416,6 +416,11 @@ impl Recorder {
         });
     }
 
+    /// From here on nothing is lost that was to be.
+    pub fn lose_no_more(&self) {
+        self.losses.lock().unwrap().clear();
+    }
+
     /// Loses the reply to the next request of an operation, and does something before the client learns of it.
     pub fn lose_then(&self, operation: &str, then: impl Future<Output = ()> + Send + 'static) {
         let (operation, then): (_, Option<Task>) = (operation.to_owned(), Some(Box::pin(then)));

@@ -84,6 +84,16 @@ impl Reply {
         text.expect("an error has a text")
     }
 
+    /// The code that this error says, in whosever words.
+    #[track_caller]
+    pub fn code(&self) -> &str {
+        let code = match self.body["error"].as_object() {
+            Some(error) => error["code"].as_str(),
+            None => self.body["code"].as_str(),
+        };
+        code.expect("an error has a code")
+    }
+
     /// The member of the request that this error is about.
     pub fn member(&self) -> &Value {
         match self.body["error"].as_object() {

@@ -24,7 +24,7 @@ use crate::{
 /// The longest answer, in bytes: it is stored in one item of at most 400 KB, beside the message.
 const MAX_ANSWER: usize = 256 * 1024;
 /// For how long a model that has said all is listened to for what it says of its usage.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often the same model is asked, as long as it has said nothing.
 const TRIES: u32 = 2;
 /// How long to wait before the second time.
@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What a model said.
 #[derive(Debug)]
 pub struct Answer {
-    /// The text: never empty.
+    /// The text. Empty if the model ended without a word, as one does whose room is used up by what it thinks.
     pub text: String,
     /// The name of the model as the deployment has it, by which it is priced.
     pub model: ModelName,
@@ -322,6 +322,8 @@ impl Model {
                     said.text.push_str(text);
                     if !text.is_empty() {
                         heard(text);
+                        // Some servers name a reason for each piece; it is over when nothing follows.
+                        said.finish = None;
                     }
                     if said.text.len() + 4 > MAX_ANSWER {
                         said.finish = Some(Finish::Length);
@@ -337,7 +339,8 @@ impl Model {
         match said.finish {
             None => Err(Failed::unusable("it ends without an end")),
             Some(Finish::ContentFilter) if said.text.is_empty() => Err(Failed::never(Error::ContentFiltered)),
-            Some(_) if said.text.is_empty() => Err(Failed::unusable("it says nothing")),
+            // Asked again, it would say nothing again: that is an answer, if it says that it read and wrote something for it.
+            Some(_) if said.text.is_empty() && said.usage.is_none() => Err(Failed::unusable("it says nothing")),
             Some(_) => Ok(()),
         }
     }
@@ -355,12 +358,14 @@ impl Failed {
 
 impl Said {
     fn into_answer(self, model: &ModelName, prompt: &Prompt, broken: Option<Error>) -> Answer {
-        let usage = self.usage.unwrap_or_else(|| Usage {
-            input: prompt.about_tokens(),
-            cached_input: 0,
-            output: about_tokens(&self.text),
-            estimated: true,
-        });
+        let mut usage = self.usage.unwrap_or_default();
+        // Nothing is read for nothing, nor written: a zero is said by who does not know.
+        if usage.input == 0 {
+            (usage.input, usage.estimated) = (prompt.about_tokens(), true);
+        }
+        if usage.output == 0 && !self.text.is_empty() {
+            (usage.output, usage.estimated) = (about_tokens(&self.text), true);
+        }
         Answer {
             text: self.text,
             model: model.clone(),

@@ -1,18 +1,21 @@
 //! OpenAI's chat completions API (<https://platform.openai.com/docs/api-reference/chat>), as many servers speak it: each a little differently, so
 //! what is read is only what is needed, and what a server says of an error may have any form.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
-use eventsource_stream::{EventStreamError, Eventsource};
+use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Failed, Piece, Pieces,
+    DEFAULT_WAIT, Failed, Piece, Pieces,
     http::{Http, Response},
     key::{ApiKey, Keys},
 };
@@ -42,7 +45,7 @@ pub(super) struct OpenAi {
 struct Completion {
     #[serde(default)]
     choices: Option<Vec<Choice>>,
-    model: Option<String>,
+    model: Option<Value>,
     usage: Option<Value>,
     error: Option<Value>,
 }
@@ -54,13 +57,33 @@ struct Choice {
     /// Of a piece.
     delta: Option<Said>,
     /// A text, and not one of a list: servers make up their own.
-    finish_reason: Option<String>,
+    finish_reason: Option<Value>,
+    /// Where Moonshot has it.
+    usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Said {
-    content: Option<String>,
+    /// A text, or a list of parts of which some are texts.
+    content: Option<Value>,
     refusal: Option<String>,
+}
+
+impl Said {
+    fn text(self) -> Option<String> {
+        let content = match self.content {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Array(parts)) => {
+                let texts = parts.iter().filter_map(|part| part.get("text")?.as_str());
+                Some(texts.collect())
+            }
+            _ => None,
+        };
+        content
+            .filter(|text| !text.is_empty())
+            .or(self.refusal)
+            .filter(|text| !text.is_empty())
+    }
 }
 
 impl OpenAi {
@@ -174,19 +197,54 @@ fn body(model: &ModelName, prompt: &Prompt, newer_name: bool) -> Value {
     Value::Object(body)
 }
 
+/// Bytes as text, whatever they are: the parser of events waits for ever for the rest of what is no UTF-8, and a byte order mark stops it.
+#[derive(Default)]
+struct Text {
+    begun: bool,
+    /// The beginning of a character whose end has not come.
+    rest: Vec<u8>,
+}
+
+impl Text {
+    fn of(&mut self, bytes: &[u8]) -> String {
+        let mut bytes = [std::mem::take(&mut self.rest).as_slice(), bytes].concat();
+        let is_begun = |error: std::str::Utf8Error| error.error_len().is_none();
+        let tail = bytes.utf8_chunks().last().map_or(0, |last| last.invalid().len());
+        if tail > 0 && std::str::from_utf8(&bytes[bytes.len() - tail..]).is_err_and(is_begun) {
+            self.rest = bytes.split_off(bytes.len() - tail);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(text) if !self.begun => text.to_owned(),
+            _ => text.into_owned(),
+        };
+        self.begun |= !text.is_empty();
+        text
+    }
+}
+
 /// The pieces of a stream of server-sent events. It ends at the first failure.
 fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Send {
     // An event is kept until its end has come, so there is a limit to what is read.
-    let bytes = stream::unfold((response, 0), |(mut response, read)| async move {
+    let alive = Arc::new(AtomicBool::new(false));
+    let reading = (response, 0, Text::default(), Arc::clone(&alive));
+    let bytes = stream::unfold(reading, |(mut response, read, mut text, alive)| async move {
         let chunk = response.chunk().await.transpose()?;
+        alive.store(true, Ordering::Relaxed);
         let read = read + chunk.as_ref().map_or(0, |chunk| chunk.len());
         let chunk = chunk.and_then(|chunk| match read {
-            0..=MAX_REPLY => Ok(chunk),
+            0..=MAX_REPLY => Ok(text.of(&chunk)),
             _ => Err(Failed::unusable("the reply is too long")),
         });
-        Some((chunk, (response, read)))
+        Some((chunk, (response, read, text, alive)))
     });
-    let pieces = bytes.boxed().eventsource().map(|event| match event {
+    let mut events = bytes.boxed().eventsource();
+    let events = stream::poll_fn(move |context| match events.poll_next_unpin(context) {
+        // Comments, and the beginning of an event whose end has not come, are life too.
+        Poll::Pending if alive.swap(false, Ordering::Relaxed) => Poll::Ready(Some(Ok(Event::default()))),
+        other => other,
+    });
+    let pieces = events.map(|event| match event {
         // Not JSON, and said by most servers; those that do not close the stream.
         Ok(event) if event.data == "[DONE]" => None,
         Ok(event) if event.data.is_empty() => Some(Ok(vec![Piece::Alive])),
@@ -209,49 +267,98 @@ fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Sen
 
 /// What a completion or a piece of one says.
 fn pieces_of(json: &[u8]) -> Result<Vec<Piece>, Failed> {
-    let completion: Completion =
-        serde_json::from_slice(json).map_err(|_| Failed::unusable("the reply is no completion"))?;
+    let completion = serde_json::from_slice::<Completion>(json).or_else(|error| match mended(json) {
+        Some(mended) => serde_json::from_slice(&mended),
+        None => Err(error),
+    });
+    let completion = completion.map_err(|_| Failed::unusable("the reply is no completion"))?;
     if let Some(error) = completion.error.filter(|error| !error.is_null()) {
-        return Err(classify(&error).map_or_else(|| Failed::unusable("the reply is an error"), Failed::never));
+        let busy = |code: &Value| matches!(code.as_u64(), Some(429 | 503 | 529));
+        return Err(match classify(&error) {
+            Some(known) => Failed::never(known),
+            None if error.get("code").is_some_and(busy) => Failed::elsewhere(Error::ModelBusy(DEFAULT_WAIT)),
+            None => Failed::unusable("the reply is an error"),
+        });
     }
     let mut pieces = Vec::new();
-    if let Some(name) = completion.model.filter(|name| !name.is_empty()) {
-        pieces.push(Piece::Called(name));
-    }
+    let name = completion.model.as_ref().and_then(Value::as_str);
+    pieces.extend(
+        name.filter(|name| !name.is_empty())
+            .map(|name| Piece::Called(name.to_owned())),
+    );
+    let mut used = completion.usage;
     if let Some(choice) = completion.choices.into_iter().flatten().next() {
         let said = choice.delta.or(choice.message);
-        let text = said.and_then(|said| said.content.filter(|text| !text.is_empty()).or(said.refusal));
-        pieces.extend(text.map(Piece::Delta));
-        pieces.extend(
-            choice
-                .finish_reason
-                .as_deref()
-                .map(|reason| Piece::Finished(finish(reason))),
-        );
+        pieces.extend(said.and_then(Said::text).map(Piece::Delta));
+        if let Some(reason) = choice.finish_reason.as_ref().and_then(Value::as_str) {
+            pieces.extend(finish(reason)?.map(Piece::Finished));
+        }
+        used = used.or(choice.usage);
     }
-    pieces.extend(completion.usage.as_ref().and_then(usage).map(Piece::Used));
+    pieces.extend(used.as_ref().and_then(usage).map(Piece::Used));
     if pieces.is_empty() {
         pieces.push(Piece::Alive);
     }
     Ok(pieces)
 }
 
-fn finish(reason: &str) -> Finish {
-    match reason {
-        "length" | "max_tokens" => Finish::Length,
+fn finish(reason: &str) -> Result<Option<Finish>, Failed> {
+    Ok(Some(match reason {
+        // Some servers say it in every piece.
+        "" | "null" => return Ok(None),
+        "length" | "max_tokens" | "model_length" => Finish::Length,
         "content_filter" => Finish::ContentFilter,
+        "error" | "abort" | "insufficient_system_resource" => return Err(Failed::unusable("it broke off")),
         // Whatever else it is called, the server says that it is over.
         _ => Finish::Stop,
+    }))
+}
+
+/// JSON whose escapes are halves of a character replaced, if it has any: what proxies leave that cut a text in the middle of one.
+fn mended(json: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(json).ok()?;
+    let mut mended = String::with_capacity(text.len());
+    let (mut rest, mut found) = (text, false);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        mended.push_str(before);
+        let unit = |text: &str| {
+            let digits = text.strip_prefix("\\u")?.get(..4)?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        let next = escape.get(6..).and_then(unit);
+        let length = match (unit(escape), next) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                found = true;
+                mended.push('\u{fffd}');
+                rest = &escape[6..];
+                continue;
+            }
+            (Some(_), _) => 6,
+            // Every other escape is two characters of one byte.
+            (None, _) => 2,
+        };
+        let (escape, after) = escape.split_at_checked(length)?;
+        mended.push_str(escape);
+        rest = after;
     }
+    mended.push_str(rest);
+    found.then(|| mended.into_bytes())
 }
 
 /// What was read and written, if the server says both.
 fn usage(usage: &Value) -> Option<Usage> {
     let number = |pointer| usage.pointer(pointer).and_then(Value::as_u64);
+    let input = number("/prompt_tokens")?;
+    let output = number("/completion_tokens")?;
+    let cached = number("/prompt_tokens_details/cached_tokens").or_else(|| number("/prompt_cache_hit_tokens"));
+    // Some count what a model thinks in the total alone.
+    let thought = number("/total_tokens").and_then(|total| total.checked_sub(input));
     Some(Usage {
-        input: number("/prompt_tokens")?,
-        cached_input: number("/prompt_tokens_details/cached_tokens").unwrap_or(0),
-        output: number("/completion_tokens")?,
+        input,
+        cached_input: cached.unwrap_or(0),
+        output: output.max(thought.unwrap_or(0)),
         estimated: false,
     })
 }
@@ -308,6 +415,7 @@ fn classify(error: &Value) -> Option<Error> {
         "context length",
         "context size",
         "exceed_context_size",
+        "exceeds the maximum number of tokens",
     ]) {
         Some(Error::ContextTooLong)
     } else if any(&["content_filter", "content_policy"]) {
@@ -326,6 +434,85 @@ mod tests {
             Refused::Failed(failed) | Refused::Key(failed) => failed.error.code(),
             Refused::OtherName => "other name",
         }
+    }
+
+    fn told(json: &str) -> String {
+        match pieces_of(json.as_bytes()) {
+            Ok(pieces) => format!("{pieces:?}"),
+            Err(failed) => failed.error.code().to_owned(),
+        }
+    }
+
+    #[test]
+    fn whatever_form_a_piece_has_it_is_understood() {
+        let usage = |input, cached, output| {
+            format!("[Used(Usage {{ input: {input}, cached_input: {cached}, output: {output}, estimated: false }})]")
+        };
+        for (json, expected) in [
+            (r#"{"choices": [], "prompt_filter_results": []}"#, "[Alive]".to_owned()),
+            (r#"{"choices": null}"#, "[Alive]".to_owned()),
+            (
+                r#"{"choices": [{"delta": {"role": "assistant", "content": null}, "finish_reason": ""}]}"#,
+                "[Alive]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {"reasoning_content": "hm"}}]}"#,
+                "[Alive]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {"content": "a"}, "finish_reason": "null"}]}"#,
+                r#"[Delta("a")]"#.to_owned(),
+            ),
+            (
+                r#"{"model": 5, "choices": [{"delta": {"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]}}]}"#,
+                r#"[Delta("a")]"#.to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {"content": "a\ud83d"}}]}"#,
+                "[Delta(\"a\u{fffd}\")]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {"content": "\\ud83d\ude00 \ud83d\ude00"}}]}"#,
+                "[Delta(\"\\\\ud83d\u{fffd} \u{1f600}\")]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {}, "finish_reason": "eos_token"}]}"#,
+                "[Finished(Stop)]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {}, "finish_reason": "model_length"}]}"#,
+                "[Finished(Length)]".to_owned(),
+            ),
+            (
+                r#"{"choices": [{"delta": {}, "finish_reason": "error"}]}"#,
+                "model_failed".to_owned(),
+            ),
+            (
+                r#"{"choices": [], "usage": {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81}}"#,
+                usage(21, 0, 60),
+            ),
+            (
+                r#"{"choices": [{"delta": {}, "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}}]}"#,
+                usage(9, 4, 2),
+            ),
+            (
+                r#"{"error": {"code": 429, "message": "slow down"}}"#,
+                "model_busy".to_owned(),
+            ),
+            (r#"{"error": "overloaded"}"#, "model_failed".to_owned()),
+            ("[1]", "model_failed".to_owned()),
+        ] {
+            assert_eq!(told(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_text_in_the_end_and_a_byte_order_mark_is_none() {
+        let mut text = Text::default();
+        let smile = "\u{1f600}".as_bytes();
+        let pieces: [&[u8]; 6] = [b"\xef\xbb\xbfa", &smile[..2], &smile[2..], b"\xff", b"\xe2\x82", b"b"];
+        let told: Vec<_> = pieces.into_iter().map(|piece| text.of(piece)).collect();
+        assert_eq!(told, ["a", "", "\u{1f600}", "\u{fffd}", "", "\u{fffd}b"]);
     }
 
     #[test]
