@@ -269,9 +269,18 @@ async fn of_an_answer_of_bedrock_that_breaks_off_what_was_heard_is_paid_by_what_
         balance -= cost;
         assert_eq!(system.balance(&ada).await, balance);
         system.check_ledger("ada").await;
-        // As a document it is of no use, and costs nothing.
+        // As a document it is of no use, and costs nothing; only what the deadline cuts is an answer there too.
         let reply = system.chat(&ada, "hello there").await;
-        assert!(matches!(reply.status, 400 | 502 | 503 | 504), "{end:?}: {}", reply.text);
+        if finish == "deadline" {
+            assert_eq!(
+                (reply.status, &reply.body["chat"]["cost"]),
+                (200, &json!(cost)),
+                "{end:?}"
+            );
+            balance -= cost;
+        } else {
+            assert!(matches!(reply.status, 400 | 502 | 503 | 504), "{end:?}: {}", reply.text);
+        }
         system.wait_for_holds("ada", 0).await;
         assert_eq!(system.balance(&ada).await, balance, "{end:?}");
         system.check_ledger("ada").await;

@@ -1,8 +1,8 @@
 use std::{collections::HashMap, time::Duration};
 
-use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+use aws_sdk_dynamodb::{
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
 };
 use serde::Deserialize;
 
