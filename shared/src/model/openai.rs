@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -36,8 +36,16 @@ pub(super) struct OpenAi {
     http: Http,
     url: String,
     keys: Keys,
+    dialect: Arc<Mutex<Dialect>>,
+}
+
+/// What servers differ in; found out by being refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Dialect {
     /// Whether the server wants the newer name of `max_tokens`; OpenAI's newer models take no other, most servers know only the older.
-    newer_name: Arc<AtomicBool>,
+    newer_name: bool,
+    /// Whether the server knows that it can be asked for its usage; some say it unasked and refuse the member.
+    stream_options: bool,
 }
 
 /// A completion or a piece of one, as much of it as is needed.
@@ -93,24 +101,32 @@ impl OpenAi {
         Ok(Self {
             http: Http::new(),
             url: format!("{}/chat/completions", config.base_url),
-            newer_name: Arc::new(AtomicBool::new(config.base_url.starts_with("https://api.openai.com"))),
+            dialect: Arc::new(Mutex::new(Dialect {
+                newer_name: config.base_url.starts_with("https://api.openai.com"),
+                stream_options: true,
+            })),
             keys: Keys::start(&config.api_key).await?,
         })
     }
 
+    fn dialect(&self) -> Dialect {
+        *self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks for an answer, always as a stream: so every caller gets its first words soon, and what has come when it breaks off is known.
     pub(super) async fn open(&self, model: &ModelName, prompt: &Prompt) -> Result<Pieces, Failed> {
-        let mut newer_name = self.newer_name.load(Ordering::Relaxed);
-        let mut renamed = false;
+        let mut dialect = self.dialect();
+        let mut tries = 0;
         let mut key = self.keys.current().await;
         loop {
-            match self.request(model, prompt, newer_name, key.as_ref()).await {
+            match self.request(model, prompt, dialect, key.as_ref()).await {
                 Ok(pieces) => return Ok(pieces),
                 Err(Refused::Failed(failed)) => return Err(failed),
-                Err(Refused::OtherName) if renamed => return Err(Failed::unusable("it takes no limit of the answer")),
-                Err(Refused::OtherName) => {
-                    (newer_name, renamed) = (!newer_name, true);
-                    self.newer_name.store(newer_name, Ordering::Relaxed);
+                // There are two members to be wrong about.
+                Err(Refused::Dialect(_)) if tries == 2 => return Err(Failed::unusable("it takes no such request")),
+                Err(Refused::Dialect(other)) => {
+                    (dialect, tries) = (other, tries + 1);
+                    *self.dialect.lock().unwrap_or_else(PoisonError::into_inner) = other;
                 }
                 Err(Refused::Key(failed)) => match self.keys.other_than(key.as_ref()).await {
                     Some(other) => key = Some(other),
@@ -124,30 +140,34 @@ impl OpenAi {
         &self,
         model: &ModelName,
         prompt: &Prompt,
-        newer_name: bool,
+        dialect: Dialect,
         key: Option<&ApiKey>,
     ) -> Result<Pieces, Refused> {
-        let json = body(model, prompt, newer_name).to_string();
+        let json = body(model, prompt, dialect).to_string();
         let response = self.http.post(&self.url, key.map(ApiKey::reveal), json).await?;
         if !matches!(response.status, 200..300) {
             let (status, retry_after) = (response.status, response.retry_after.clone());
             let body = read(response).await?;
-            return Err(refusal(status, retry_after.as_deref(), &body, newer_name));
+            return Err(refusal(status, retry_after.as_deref(), &body, dialect));
         }
         let content_type = response.content_type.as_deref().unwrap_or_default();
         if content_type.starts_with("text/event-stream") {
             return Ok(pieces(response).boxed());
         }
-        // Some servers do not stream, and some fail with 200.
+        // Some servers do not stream, some fail with 200, and some do not say that they stream.
         let document = read(response).await?;
+        if document.starts_with(b"data:") || document.starts_with(b":") {
+            let all = stream::iter([Ok(Text::default().of(&document))]);
+            return Ok(told(all.boxed().eventsource()).boxed());
+        }
         Ok(stream::iter(pieces_of(&document)?.into_iter().map(Ok)).boxed())
     }
 }
 
 /// Why a request got no answer.
 enum Refused {
-    /// The server knows the limit of an answer by its other name.
-    OtherName,
+    /// The server may take the request in these words.
+    Dialect(Dialect),
     /// The server does not know the key.
     Key(Failed),
     Failed(Failed),
@@ -159,7 +179,7 @@ impl From<Failed> for Refused {
     }
 }
 
-fn body(model: &ModelName, prompt: &Prompt, newer_name: bool) -> Value {
+fn body(model: &ModelName, prompt: &Prompt, dialect: Dialect) -> Value {
     let turns = prompt.turns.iter();
     let messages: Vec<_> = turns
         .map(|turn| json!({"role": turn.speaker.as_str(), "content": turn.text}))
@@ -168,9 +188,11 @@ fn body(model: &ModelName, prompt: &Prompt, newer_name: bool) -> Value {
         ("model".to_owned(), json!(model.as_str())),
         ("messages".to_owned(), json!(messages)),
         ("stream".to_owned(), json!(true)),
-        ("stream_options".to_owned(), json!({"include_usage": true})),
     ]);
-    let limit = if newer_name {
+    if dialect.stream_options {
+        body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    let limit = if dialect.newer_name {
         "max_completion_tokens"
     } else {
         "max_tokens"
@@ -244,6 +266,13 @@ fn pieces(response: Response) -> impl Stream<Item = Result<Piece, Failed>> + Sen
         Poll::Pending if alive.swap(false, Ordering::Relaxed) => Poll::Ready(Some(Ok(Event::default()))),
         other => other,
     });
+    told(events)
+}
+
+/// What events say, until the end or the first failure.
+fn told(
+    events: impl Stream<Item = Result<Event, EventStreamError<Failed>>> + Send,
+) -> impl Stream<Item = Result<Piece, Failed>> + Send {
     let pieces = events.map(|event| match event {
         // Not JSON, and said by most servers; those that do not close the stream.
         Ok(event) if event.data == "[DONE]" => None,
@@ -375,7 +404,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
     Ok(body)
 }
 
-fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], newer_name: bool) -> Refused {
+fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], dialect: Dialect) -> Refused {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     // Some servers wrap the envelope in an array.
     let envelope = body.get(0).unwrap_or(&body);
@@ -384,20 +413,31 @@ fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], newer_name: bool
         return Failed::never(known).into();
     }
     let text = error.get("message").and_then(Value::as_str).unwrap_or_default();
-    let other_name = if newer_name {
+    let other_name = if dialect.newer_name {
         "max_completion_tokens"
     } else {
         "max_tokens"
     };
-    if matches!(status, 400..500) && text.contains(&format!("'{other_name}'")) {
-        return Refused::OtherName;
+    if matches!(status, 400..500) {
+        if text.contains(&format!("'{other_name}'")) {
+            let newer_name = !dialect.newer_name;
+            return Refused::Dialect(Dialect { newer_name, ..dialect });
+        }
+        // The validators that refuse it name it in whatever form.
+        if dialect.stream_options && body.to_string().contains("stream_options") {
+            let stream_options = false;
+            return Refused::Dialect(Dialect {
+                stream_options,
+                ..dialect
+            });
+        }
     }
     // The text of a server's error may quote the message, so only its code is logged.
     let code = error.get("code").map(Value::to_string).filter(|code| code.len() < 100);
     tracing::error!(status, code, "the model refused");
     match status {
         401 => Refused::Key(Failed::elsewhere(Error::model_failed())),
-        429 | 503 => Failed::busy(retry_after).into(),
+        429 | 503 | 529 => Failed::busy(retry_after).into(),
         500.. => Failed::after_a_pause(Error::model_failed()).into(),
         _ => Failed::elsewhere(Error::model_failed()).into(),
     }
@@ -430,13 +470,18 @@ mod tests {
     use super::*;
 
     fn code_of(status: u16, body: &str) -> &'static str {
-        match refusal(status, None, body.as_bytes(), false) {
+        let dialect = Dialect {
+            newer_name: false,
+            stream_options: true,
+        };
+        match refusal(status, None, body.as_bytes(), dialect) {
             Refused::Failed(failed) | Refused::Key(failed) => failed.error.code(),
-            Refused::OtherName => "other name",
+            Refused::Dialect(Dialect { newer_name: true, .. }) => "other name",
+            Refused::Dialect(_) => "no options",
         }
     }
 
-    fn told(json: &str) -> String {
+    fn heard(json: &str) -> String {
         match pieces_of(json.as_bytes()) {
             Ok(pieces) => format!("{pieces:?}"),
             Err(failed) => failed.error.code().to_owned(),
@@ -502,7 +547,7 @@ mod tests {
             (r#"{"error": "overloaded"}"#, "model_failed".to_owned()),
             ("[1]", "model_failed".to_owned()),
         ] {
-            assert_eq!(told(json), expected, "{json}");
+            assert_eq!(heard(json), expected, "{json}");
         }
     }
 
@@ -545,6 +590,11 @@ mod tests {
                 400,
                 r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."}}"#,
                 "other name",
+            ),
+            (
+                422,
+                r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#,
+                "no options",
             ),
         ] {
             assert_eq!(code_of(status, body), code, "{status} {body}");
