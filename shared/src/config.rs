@@ -50,6 +50,31 @@ impl TableConfig {
     }
 }
 
+/// How the services of AWS are reached. Only variables count, no files and no metadata services: they are what a function has.
+#[derive(Debug, Clone)]
+pub struct AwsConfig {
+    /// `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// `AWS_ENDPOINT_URL`: where all services are that [`AwsConfig::of_service`] says nothing else of; at AWS if it is not set.
+    pub endpoint_url: Option<String>,
+}
+
+impl AwsConfig {
+    /// Reads it from the environment.
+    pub fn from_env() -> Self {
+        Self {
+            region: optional("AWS_REGION").or_else(|| optional("AWS_DEFAULT_REGION")),
+            endpoint_url: optional("AWS_ENDPOINT_URL"),
+        }
+    }
+
+    /// What a variable is for one service, such as `AWS_ENDPOINT_URL_SECRETS_MANAGER` for `AWS_ENDPOINT_URL` of `Secrets Manager`.
+    pub fn of_service(variable: &str, service: &str) -> Option<String> {
+        let service = service.to_uppercase().replace(' ', "_");
+        optional(&format!("{variable}_{service}"))
+    }
+}
+
 /// What tokens say and how long they live. All functions of a deployment share it.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
@@ -563,7 +588,7 @@ fn parse_origins(text: &str) -> Result<AllowedOrigins, String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this module is where the environment is read")]
-fn optional(variable: &'static str) -> Option<String> {
+fn optional(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|text| !text.is_empty())
 }
 

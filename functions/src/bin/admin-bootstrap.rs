@@ -18,7 +18,7 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve_operator(
         "admin-bootstrap",
         async |_now| {
-            let store = Store::connect(&TableConfig::from_env()?).await;
+            let store = Store::connect(&TableConfig::from_env()?);
             Ok(App {
                 bootstrap: Bootstrap::new(store, AccountConfig::from_env()?),
             })

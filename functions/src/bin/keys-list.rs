@@ -18,7 +18,7 @@ async fn main() -> Result<(), BoxError> {
         api::KEYS_LIST,
         async |_now| {
             Ok(App {
-                store: Store::connect(&TableConfig::from_env()?).await,
+                store: Store::connect(&TableConfig::from_env()?),
             })
         },
         list,

@@ -23,7 +23,7 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve(
         api::TOKEN_REFRESH,
         async |now| {
-            let store = Store::connect(&TableConfig::from_env()?).await;
+            let store = Store::connect(&TableConfig::from_env()?);
             let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
             // Published before the keys are loaded, so that this function knows its own from the start.
             let sessions = Sessions::start(store.clone(), signer, now).await;

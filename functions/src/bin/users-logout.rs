@@ -25,7 +25,7 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve(
         api::USERS_LOGOUT,
         async |now| {
-            let store = Store::connect(&TableConfig::from_env()?).await;
+            let store = Store::connect(&TableConfig::from_env()?);
             Ok(App {
                 authenticator: Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await,
                 logout: Logout::new(store),

@@ -23,7 +23,7 @@ async fn main() -> Result<(), BoxError> {
     lambda::serve(
         api::USERS_REGISTER,
         async |now| {
-            let store = Store::connect(&TableConfig::from_env()?).await;
+            let store = Store::connect(&TableConfig::from_env()?);
             let signer = Signer::new(&SigningConfig::from_env()?.seed, TokenConfig::from_env()?)?;
             Ok(App {
                 gate: Gate::new(store.clone(), "SIGNUP", PacingConfig::of_signups()?),

@@ -195,7 +195,7 @@ struct ForCallers<T> {
 
 impl<T> ForCallers<T> {
     async fn start(start: impl AsyncFnOnce(Store) -> Result<T, BoxError>, now: Timestamp) -> Result<Self, BoxError> {
-        let store = Store::connect(&TableConfig::from_env()?).await;
+        let store = Store::connect(&TableConfig::from_env()?);
         let authenticator = Authenticator::start(store.clone(), TokenConfig::from_env()?, now).await;
         let work = start(store).await?;
         Ok(Self { authenticator, work })

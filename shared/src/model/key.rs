@@ -84,7 +84,7 @@ impl Keys {
             ApiKeyConfig::None => Self::None,
             ApiKeyConfig::Given(key) => Self::Given(ApiKey(key.as_str().into())),
             ApiKeyConfig::Secret(secret) => {
-                let client = connect().await;
+                let client = connect();
                 let key = read(&client, secret).await.map_err(|problem| {
                     let problem = format!("the secret '{secret}' cannot be used: {problem}");
                     ConfigError::new(ApiKeyConfig::SECRET, problem)
@@ -129,7 +129,7 @@ impl Keys {
 }
 
 /// Secrets Manager, asked in a time that a start or a call can spare.
-async fn connect() -> Client {
+fn connect() -> Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
         .operation_attempt_timeout(Duration::from_millis(1_500))
@@ -139,7 +139,7 @@ async fn connect() -> Client {
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(50))
         .with_max_backoff(Duration::from_millis(200));
-    let config = Builder::from(aws::config().await)
+    let config = Builder::from(aws::config())
         .timeout_config(timeouts)
         .retry_config(retries);
     Client::from_conf(config.build())

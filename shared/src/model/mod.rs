@@ -195,7 +195,7 @@ impl Model {
         let provider = match &config.provider {
             ProviderConfig::Echo(echo) => Provider::Echo(echo::Echo::new(echo)),
             ProviderConfig::OpenAi(server) => Provider::OpenAi(openai::OpenAi::start(server).await?),
-            ProviderConfig::Bedrock => Provider::Bedrock(bedrock::Bedrock::new(aws::config().await.into())),
+            ProviderConfig::Bedrock => Provider::Bedrock(bedrock::Bedrock::new(aws::config().into())),
         };
         Ok(Self {
             provider,

@@ -49,7 +49,7 @@ pub struct Store {
 
 impl Store {
     /// Connects to the table: credentials, region and endpoint come from the standard AWS environment variables.
-    pub async fn connect(config: &TableConfig) -> Self {
+    pub fn connect(config: &TableConfig) -> Self {
         // Without an attempt timeout a lost packet would hold a request until the function is killed. Attempts are short because
         // DynamoDB answers in single-digit milliseconds; the bound of an operation leaves a chat time for its
         // hold, its settlement and a release after the model's own time-out.
@@ -62,7 +62,7 @@ impl Store {
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50))
             .with_max_backoff(Duration::from_millis(200));
-        let client_config = Builder::from(aws::config().await)
+        let client_config = Builder::from(aws::config())
             .timeout_config(timeouts)
             .retry_config(retries)
             .interceptor(meter::CountAttempts);
