@@ -186,7 +186,7 @@ def check_gateway(name: str, source: Json, deployed: Evaluated) -> None:
     ((_, api),) = deployed.of_type("AWS::ApiGateway::RestApi").items()
     ((_, stage),) = deployed.of_type("AWS::ApiGateway::Stage").items()
     report(api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}, "regional")
-    report(api["Name"] == "stack", "alarms and dashboard know the API by the name of the stack")
+    report(api["Body"]["info"]["title"] == "stack" and "Name" not in api, "alarms and dashboard know the API by the name of the stack")
     report(stage["TracingEnabled"] is True, "tracing of the gateway")
     asking = [f for f, body in source["Resources"].items() if "HOLD_LEASE_SECONDS" in json.dumps(body)]
     for function in source["Resources"].values():

@@ -103,10 +103,11 @@ impl Log {
             Metric::count("holds_expired", tally.holds_expired),
             Metric::count("tokens_charged", tally.tokens_charged),
             Metric::count("provider_calls", tally.provider_calls),
-            Metric::count("provider_errors", tally.provider_errors),
         ];
         by_stage.extend(counts.into_iter().filter(|metric| metric.value != Number::Whole(0)));
         if tally.provider_calls > 0 {
+            // Also where there is none: the average is the share that fails.
+            by_stage.push(Metric::count("provider_errors", tally.provider_errors));
             by_stage.push(Metric::time("provider_ms", provider));
         }
         Entry {
@@ -326,6 +327,7 @@ mod tests {
                 "holds_settled",
                 "tokens_charged",
                 "provider_calls",
+                "provider_errors",
                 "provider_ms",
             ]
         );
