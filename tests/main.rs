@@ -39,6 +39,7 @@ mod real;
 mod reconcile;
 mod refusals;
 mod scale;
+mod sdks;
 mod secrets;
 mod sessions;
 mod smoke;

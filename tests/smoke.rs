@@ -1,206 +1,87 @@
 //! README as a stranger takes it: its run command, its session pasted into a shell, and nothing left behind.
-//!
-//! Needs Python (for cargo-lambda, if it is not there yet), curl and bash. Where they or the network are missing it says so and passes,
-//! but not where `CI` is set. What is left behind is looked for in `/proc`, so on Linux only.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use crate::support::root;
+use serde_json::json;
 
-/// The code blocks of README.
-fn blocks() -> Vec<String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks = readme
-        .split("```bash\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap().to_owned());
-    blocks.collect()
+use crate::support::{Request, Running, readme_blocks, readme_line, root};
+
+/// README's line that makes an admin, and what an admin then does, with bodies in methods that not every gateway expects any in.
+fn make_and_use_an_admin(running: &Running) {
+    let line = readme_line("cargo lambda invoke admin-bootstrap").replace("-P 9000", &format!("-P {}", running.port));
+    let tools = std::fs::read_dir(root().join(".local")).into_iter().flatten().flatten();
+    let tools: Vec<_> = tools.map(|entry| format!("{}/bin", entry.path().display())).collect();
+    let made = running.paste(&format!("PATH=$PATH:{}; {line}", tools.join(":")));
+    let made: serde_json::Value = serde_json::from_str(made.trim()).unwrap_or_else(|_| panic!("{made}"));
+    let (name, password) = (made["username"].as_str().unwrap(), made["password"].as_str().unwrap());
+    let script = format!(
+        "B=http://127.0.0.1:9000/api/v1; J='Content-Type: application/json'; \
+         T=$(curl -s $B/users/login -H \"$J\" -d '{{\"username\":\"{name}\",\"password\":\"{password}\"}}' \
+             | sed 's/.*\"access\":\"\\([^\"]*\\)\".*/\\1/'); A=\"Authorization: Bearer $T\"; \
+         S='-s -o /dev/null -w %{{http_code}}\\n'; \
+         curl $S $B/users -H \"$J\" -d '{{\"username\":\"someone\",\"password\":\"correct horse\"}}'; \
+         curl $S \"$B/admin/users?prefix=s\" -H \"$A\"; \
+         curl $S $B/admin/users/someone/tokens -H \"$A\" -H \"$J\" -d '{{\"amount\":5,\"reason\":\"a gift\"}}'; \
+         curl $S -X PATCH $B/admin/users/someone -H \"$A\" -H \"$J\" -d '{{\"role\":\"staff\"}}'; \
+         curl $S -X DELETE $B/users/me -H \"$A\" -H \"$J\" -d '{{\"password\":\"{password}\"}}'"
+    );
+    let statuses = running.paste(&script);
+    assert_eq!(
+        statuses.split_whitespace().collect::<Vec<_>>(),
+        ["201", "200", "200", "200", "409"]
+    );
 }
 
-/// Says why a test proves nothing here, past the test harness, which swallows what passing tests print.
-fn skip(why: &str) {
-    assert!(std::env::var("CI").is_err(), "in CI nothing may be skipped: {why}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED a smoke test: {why}");
-}
-
-struct Running {
-    child: Child,
-    port: u16,
-    printed: Arc<Mutex<Vec<String>>>,
-}
-
-impl Running {
-    /// README's run command with a port of this test's own and data of its own, or `None` where it cannot run.
-    fn start(extra: &[&str]) -> Option<Self> {
-        for tool in ["bash", "curl"] {
-            if !Command::new(tool)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-            {
-                skip(&format!("{tool} is missing"));
-                return None;
-            }
-        }
-        let command = blocks()
-            .into_iter()
-            .find(|block| block.starts_with("cargo run"))
-            .expect("README has a run command");
-        let mut words = command.split_whitespace();
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        assert_eq!(words.next(), Some("cargo"));
-        let mut child = Command::new(env!("CARGO"))
-            .args(words)
-            .args(["--", "--port", &port.to_string()])
-            .args(extra)
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let printed = Arc::new(Mutex::new(Vec::new()));
-        let (keep, stderr) = (Arc::clone(&printed), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                keep.lock().unwrap().push(line);
-            }
-        });
-        let mut running = Self { child, port, printed };
-        let deadline = Instant::now() + Duration::from_secs(900);
-        loop {
-            if running.says("ready: ") {
-                return Some(running);
-            }
-            if let Some(status) = running.child.try_wait().unwrap() {
-                std::thread::sleep(Duration::from_millis(200));
-                let printed = running.printed.lock().unwrap().join("\n");
-                assert!(
-                    printed.contains("could not be installed"),
-                    "the run command ended with {status}:
-{printed}"
-                );
-                skip(&printed);
-                return None;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "not ready after 15 minutes: {:#?}",
-                running.printed.lock().unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn says(&self, text: &str) -> bool {
-        self.printed.lock().unwrap().iter().any(|line| line.contains(text))
-    }
-
-    /// Pastes a script into a shell, against this run's port; returns what it printed.
-    fn paste(&self, script: &str) -> String {
-        let script = script.replace("127.0.0.1:9000", &format!("127.0.0.1:{}", self.port));
-        let output = Command::new("bash")
-            .args(["-c", &script])
-            .output()
-            .expect("bash is there");
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// README's line that makes an admin, and what an admin then does, with bodies in methods that not every gateway expects any in.
-    fn make_and_use_an_admin(&self) {
-        let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-        let line = readme
-            .lines()
-            .find(|line| line.starts_with("cargo lambda invoke admin-bootstrap"));
-        let line = line
-            .expect("README makes an admin")
-            .replace("-P 9000", &format!("-P {}", self.port));
-        let tools = std::fs::read_dir(root().join(".local")).into_iter().flatten().flatten();
-        let tools: Vec<_> = tools.map(|entry| format!("{}/bin", entry.path().display())).collect();
-        let made = self.paste(&format!("PATH=$PATH:{}; {line}", tools.join(":")));
-        let made: serde_json::Value = serde_json::from_str(made.trim()).unwrap_or_else(|_| panic!("{made}"));
-        let (name, password) = (made["username"].as_str().unwrap(), made["password"].as_str().unwrap());
-        let script = format!(
-            "B=http://127.0.0.1:9000/api/v1; J='Content-Type: application/json'; \
-             T=$(curl -s $B/users/login -H \"$J\" -d '{{\"username\":\"{name}\",\"password\":\"{password}\"}}' \
-                 | sed 's/.*\"access\":\"\\([^\"]*\\)\".*/\\1/'); A=\"Authorization: Bearer $T\"; \
-             S='-s -o /dev/null -w %{{http_code}}\\n'; \
-             curl $S $B/users -H \"$J\" -d '{{\"username\":\"someone\",\"password\":\"correct horse\"}}'; \
-             curl $S \"$B/admin/users?prefix=s\" -H \"$A\"; \
-             curl $S $B/admin/users/someone/tokens -H \"$A\" -H \"$J\" -d '{{\"amount\":5,\"reason\":\"a gift\"}}'; \
-             curl $S -X PATCH $B/admin/users/someone -H \"$A\" -H \"$J\" -d '{{\"role\":\"staff\"}}'; \
-             curl $S -X DELETE $B/users/me -H \"$A\" -H \"$J\" -d '{{\"password\":\"{password}\"}}'"
-        );
-        let statuses = self.paste(&script);
+/// The watcher's events are of another format than the deployed gateway's, and it hands on what comes as it comes.
+async fn hear_answers_as_they_are_given(running: &Running) {
+    let site = running.site();
+    let ada = site.account("ada").await;
+    let key = site.api_key(&ada).await;
+    let completion = |streams: bool| json!({"model": "echo", "messages": [{"role": "user", "content": "one two"}], "stream": streams});
+    for slash in ["", "/"] {
+        let door = format!("/v1/chat/completions{slash}");
+        let whole = site
+            .send(&Request::post(&door, &completion(false)).bearer(&key))
+            .await
+            .expect_status(200);
         assert_eq!(
-            statuses.split_whitespace().collect::<Vec<_>>(),
-            ["201", "200", "200", "200", "409"]
+            whole.body["choices"][0]["message"]["content"],
+            "AI Response to: one two"
+        );
+        assert_eq!(whole.header("content-type"), "application/json");
+        let own = Request::post(&format!("/api/v1/chats/stream{slash}"), &json!({"message": "one two"}));
+        for (request, last) in [
+            (Request::post(&door, &completion(true)).bearer(&key), json!("[DONE]")),
+            (own.bearer(&ada.access), json!(false)),
+        ] {
+            let (events, gap, ()) = site.hear(&request, async {}).await;
+            println!("{} events, first words {gap:?} before the last", events.len());
+            // Four more words, 100 ms each.
+            assert!(gap >= Duration::from_millis(300), "{gap:?}");
+            let told = &events.last().unwrap().data;
+            assert_eq!(told.get("replayed").unwrap_or(told), &last);
+        }
+        let refused = site
+            .send(&Request::post(&door, &completion(true)).bearer("sk-nobodys"))
+            .await;
+        assert_eq!(
+            (refused.status, refused.body["error"]["code"].as_str()),
+            (401, Some("invalid_api_key"))
         );
     }
-
-    /// The processes of this run, by the port in their environment or arguments.
-    fn processes(&self) -> Vec<String> {
-        let port = format!("127.0.0.1:{}/.rt", self.port);
-        let argument = format!("--invoke-port\0{}\0", self.port);
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ours = processes.filter(|process| {
-            let read = |file: &str| std::fs::read(process.path().join(file)).unwrap_or_default();
-            let contains =
-                |bytes: Vec<u8>, text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-            contains(read("environ"), &port) || contains(read("cmdline"), &argument)
-        });
-        ours.map(|process| process.file_name().to_string_lossy().into_owned())
-            .collect()
-    }
-
-    /// Sends a signal and checks that everything ends.
-    fn stop(mut self, signal: &str) {
-        assert!(
-            !cfg!(target_os = "linux") || self.processes().len() > 20,
-            "the gateway and two processes of each function are running"
-        );
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "{signal} did not end it");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        while !self.processes().is_empty() {
-            assert!(
-                Instant::now() < deadline,
-                "left behind after {signal}: {:?}",
-                self.processes()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+    assert_eq!(site.balance(&ada).await, 3400);
+    site.books(&ada).await.check();
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-    }
-}
-
-#[test]
-fn readmes_run_command_and_session_work_as_pasted() {
-    let Some(running) = Running::start(&["--memory"]) else {
+#[tokio::test(flavor = "multi_thread")]
+async fn readmes_run_command_and_session_work_as_pasted() {
+    let Some(running) = Running::start(&["--memory"], &[("ECHO_PACE_MILLISECONDS", "100")]) else {
         return;
     };
-    let session = blocks()
+    let session = readme_blocks()
         .into_iter()
         .find(|block| block.contains("curl"))
         .expect("README has a session");
@@ -226,7 +107,8 @@ fn readmes_run_command_and_session_work_as_pasted() {
         "{preflight}"
     );
     assert!(!preflight.contains("credentials"), "{preflight}");
-    running.make_and_use_an_admin();
+    hear_answers_as_they_are_given(&running).await;
+    make_and_use_an_admin(&running);
     running.stop("-INT");
 }
 
@@ -241,7 +123,7 @@ fn accounts_and_sessions_outlive_a_restart() {
         }
     }
     let directory = data.to_str().unwrap();
-    let Some(first) = Running::start(&["--data", directory, "--processes", "1"]) else {
+    let Some(first) = Running::start(&["--data", directory, "--processes", "1"], &[]) else {
         return;
     };
     let sign_up = "J='Content-Type: application/json'; B=http://127.0.0.1:9000/api/v1; D='{\"username\":\"ada\",\"password\":\"correct horse\"}'; \
@@ -260,7 +142,7 @@ fn accounts_and_sessions_outlive_a_restart() {
         format!("curl -s http://127.0.0.1:9000/api/v1/users/token-balance -H 'Authorization: Bearer {access}'");
     // SIGTERM without the check of `stop`, which expects two processes of each function.
     Command::new("kill")
-        .args(["-TERM", &first.child.id().to_string()])
+        .args(["-TERM", &first.id().to_string()])
         .status()
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -268,7 +150,7 @@ fn accounts_and_sessions_outlive_a_restart() {
         assert!(Instant::now() < deadline, "left behind after SIGTERM");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let second = Running::start(&["--data", directory]).expect("it ran a moment ago");
+    let second = Running::start(&["--data", directory], &[]).expect("it ran a moment ago");
     let told: serde_json::Value = serde_json::from_str(&second.paste(&balance)).unwrap();
     assert_eq!(told["token_balance"], 3900);
     second.stop("-TERM");

@@ -45,12 +45,16 @@ fn below(item: &Item, prefix: &str) -> Option<String> {
 impl Books {
     /// Reads them. One query is one moment as long as the partition fits its 1 MB.
     pub async fn of(system: &System, username: &str) -> Self {
-        let items = system.items(username).await;
+        Self::from(&system.items(username).await)
+    }
+
+    /// Reads them from items.
+    pub fn from(items: &[Item]) -> Self {
         let mut books = Self {
             items: items.len(),
             ..Self::default()
         };
-        for item in &items {
+        for item in items {
             if let Some(id) = below(item, "TURN#") {
                 books.chats.push((id, number(&item["cost"])));
             } else if let Some(id) = below(item, "LEDGER#") {

@@ -121,7 +121,8 @@ impl Server {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens at now.
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -146,6 +147,11 @@ impl LlamaServer {
     /// The name of the model that it answers with, whatever it is asked for.
     pub const MODEL: &str = "smollm2";
 
+    /// Whether there is one; says so if there is none, and need not be.
+    pub fn is_there() -> bool {
+        command("LLAMA_SERVER").is_some()
+    }
+
     /// Starts it with two slots of 1024 tokens each, and with more flags.
     pub async fn start(more: &[&str]) -> Option<Self> {
         let server = Server::start("LLAMA_SERVER", "/health", |command, port| {
@@ -163,9 +169,7 @@ impl LlamaServer {
 
     /// How many requests it is working on.
     pub async fn busy(&self) -> usize {
-        let slots = self.server.ask("GET", "/slots", None).await;
-        let slots = slots.as_array().expect("a list of slots");
-        slots.iter().filter(|slot| slot["is_processing"] == true).count()
+        busy(&self.server.url).await
     }
 
     /// Waits until it works on this many requests.
@@ -204,6 +208,15 @@ impl LlamaServer {
     pub async fn kill(&mut self) {
         self.server.child.kill().await.unwrap();
     }
+}
+
+/// How many requests llama.cpp's server at this URL, without a path, is working on.
+pub async fn busy(url: &str) -> usize {
+    let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
+    let response = client.get(format!("{url}/slots").parse().unwrap()).await.unwrap();
+    let bytes = to_bytes(Body::new(response.into_body()), usize::MAX).await.unwrap();
+    let slots: Vec<Value> = serde_json::from_slice(&bytes).expect("a list of slots");
+    slots.iter().filter(|slot| slot["is_processing"] == true).count()
 }
 
 /// A provider that speaks OpenAI's API, has no model, and fails as it is told to. `LLMOCK` is the command llmock.
@@ -303,17 +316,29 @@ pub enum Sdk {
 impl Sdk {
     pub const ALL: [Self; 2] = [Self::Python, Self::Node];
 
+    const fn variable(self) -> &'static str {
+        match self {
+            Self::Python => "OPENAI_PYTHON",
+            Self::Node => "OPENAI_NODE",
+        }
+    }
+
+    /// Whether it is installed; says so if it is not, and need not be.
+    pub fn is_there(self) -> bool {
+        command(self.variable()).is_some()
+    }
+
     /// Runs one scenario of the program: what it says of it. The variables are `OPENAI_BASE_URL`, `OPENAI_API_KEY`, `CLIENT_MODEL` and
     /// whatever else the scenario takes.
     ///
     /// # Panics
     /// If it finds something that a program could not rely on.
     pub async fn run(self, scenario: &str, variables: &[(&str, &str)]) -> Option<Value> {
-        let (variable, program) = match self {
-            Self::Python => ("OPENAI_PYTHON", "client.py"),
-            Self::Node => ("OPENAI_NODE", "client.mjs"),
+        let program = match self {
+            Self::Python => "client.py",
+            Self::Node => "client.mjs",
         };
-        let mut command = command(variable)?;
+        let mut command = command(self.variable())?;
         command
             .arg(root().join("tests/clients/openai").join(program))
             .arg(scenario);

@@ -36,6 +36,11 @@ impl Streaming {
         }
     }
 
+    /// The status, the headers and the pieces of the body.
+    pub fn into_parts(self) -> (u16, BTreeMap<String, String>, UnboundedReceiver<(Instant, Bytes)>) {
+        (self.status, self.headers, self.pieces)
+    }
+
     /// The next event, comments left out; `None` at the end.
     pub async fn next(&mut self) -> Option<Told> {
         let mut at = Instant::now();

@@ -177,6 +177,26 @@ impl Request {
         self
     }
 
+    /// The same as HTTP, to the server at this base URL.
+    pub fn http(&self, base_url: &str) -> axum::http::Request<axum::body::Body> {
+        let query: Vec<_> = self
+            .query
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let query = if query.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", query.join("&"))
+        };
+        let request = axum::http::Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("{base_url}{}{query}", self.path));
+        let headers = self.headers.iter().filter(|(name, _)| name != "Host");
+        let request = headers.fold(request, |request, (name, value)| request.header(name, value));
+        request.body(self.body.clone().unwrap_or_default().into()).unwrap()
+    }
+
     /// The event of the deployed REST API, payload format 1.0.
     pub fn rest_event(&self) -> Value {
         let singles = |pairs: &[(String, String)]| -> Value { json!(pairs.iter().cloned().collect::<HashMap<_, _>>()) };
@@ -355,7 +375,7 @@ impl System {
         match answer? {
             Answer::Response(response) => {
                 let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
-                self.keep_secrets_in(&reply.body, &["access", "refresh", "token", "response", "key"]);
+                self.keep_secrets_told(&reply.body);
                 Some(reply)
             }
             Answer::Stream(prelude, pieces) => {
@@ -363,7 +383,7 @@ impl System {
                 let (status, headers) = (streaming.status, streaming.headers.clone());
                 let text = streaming.text().await;
                 let body: Value = serde_json::from_str(&text).unwrap_or_default();
-                self.keep_secrets_in(&body, &["response", "content"]);
+                self.keep_secrets_told(&body);
                 Some(Reply {
                     status,
                     headers,
@@ -383,16 +403,25 @@ impl System {
 
     /// Sends a request through a gateway that streams: comes back with the status, before there is more.
     pub async fn stream(&self, request: Request) -> Streaming {
-        let binary = self.route(&request);
-        let event = request.rest_event();
+        match self.forward(&request).await {
+            Some(Answer::Stream(prelude, pieces)) => Streaming::new(&prelude, pieces),
+            other => panic!("there is no stream ({other:?}); it said: {:#?}", self.logs()),
+        }
+    }
+
+    /// Hands a request to its function, and back whatever that says first; nothing if the process that took it dies.
+    pub async fn forward(&self, request: &Request) -> Option<Answer> {
+        let (binary, event) = (self.route(request), request.rest_event());
         if self.fleet.processes.lock().unwrap().get(&binary).is_none() {
             self.spawn(&binary);
         }
         self.keep_secrets_of(&event);
-        match self.runtime.invoke(&binary, event.to_string()).await {
-            Ok(Answer::Stream(prelude, pieces)) => Streaming::new(&prelude, pieces),
-            other => panic!("{binary} gave no stream ({other:?}); it said: {:#?}", self.logs()),
-        }
+        self.runtime.invoke(&binary, event.to_string()).await.ok()
+    }
+
+    /// Keeps what a function answered that nobody may read in a log.
+    pub fn keep_secrets_told(&self, body: &Value) {
+        self.keep_secrets_in(body, &["access", "refresh", "token", "response", "content", "key"]);
     }
 
     /// Makes the gateway cut a function off whose client has left.
@@ -630,19 +659,7 @@ impl System {
 
     /// A user's whole partition, read from the table.
     pub async fn items(&self, username: &str) -> Vec<HashMap<String, AttributeValue>> {
-        let pk = AttributeValue::S(format!("USER#{username}"));
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk");
-        let pages = query
-            .expression_attribute_values(":pk", pk)
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+        items(&self.client, &self.table, username).await
     }
 
     /// Waits until a user has this many holds, without giving any back as a balance read would.
@@ -692,6 +709,19 @@ impl System {
             "balance {balance} + holds {holds} + spent {spent} = granted {granted} + adjusted {adjusted}"
         );
     }
+}
+
+/// A user's whole partition, read from a table.
+pub async fn items(client: &Client, table: &str, username: &str) -> Vec<HashMap<String, AttributeValue>> {
+    let pk = AttributeValue::S(format!("USER#{username}"));
+    let query = client.query().table_name(table).key_condition_expression("pk = :pk");
+    let pages = query
+        .expression_attribute_values(":pk", pk)
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
 }
 
 impl Fleet {

@@ -456,6 +456,9 @@ impl Events<Completion> for Chunks {
         let mut events = if self.begun {
             Vec::new()
         } else {
+            // A stored answer is told under its own name, not under that of the question which asked for it again.
+            self.id = completion_id(sent.chat.id);
+            self.created = sent.chat.created_at.as_secs();
             self.delta(&sent.chat.response)
         };
         if sent.chat.finish == Finish::Interrupted {

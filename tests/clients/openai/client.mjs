@@ -151,6 +151,7 @@ async function all(stream) {
 }
 
 const stranger = () => client({ apiKey: "sk-nobody-has-this-key" });
+const impatient = () => client({ timeout: 1000 * Number(env.CLIENT_TIMEOUT ?? 1) });
 const keyed = { headers: { "Idempotency-Key": env.CLIENT_KEY ?? "a-key-of-the-clients-own" } };
 const { AuthenticationError, APIError, BadRequestError, NotFoundError } = OpenAI;
 const SCENARIOS = {
@@ -171,7 +172,10 @@ const SCENARIOS = {
   "retried-stream": () => retried(true),
   "retried-keyed": () => ask({}, client(), keyed).then(checkAnswer),
   // The client does not wait as long as the server takes, and asks again while it is still being answered.
-  impatient: () => ask({}, client({ timeout: 1000 * Number(env.CLIENT_TIMEOUT ?? 1) })).then(checkAnswer),
+  impatient: () => ask({}, impatient()).then(checkAnswer),
+  "impatient-stream": async () => checkStream(await ask({ stream: true }, impatient()), false),
+  // What the SDK for Python sends again: once there are headers, this one does not.
+  "broken-answer": () => broken(ask),
   "broken-stream": () => broken(async () => all(await ask({ stream: true }))),
   leave,
 };

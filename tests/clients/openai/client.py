@@ -135,6 +135,7 @@ def history() -> dict:
 
 
 LONG = "word " * int(os.environ.get("CLIENT_WORDS", "3000"))
+TIMEOUT = float(os.environ.get("CLIENT_TIMEOUT", "1"))
 BAD_KEY = {"api_key": "sk-nobody-has-this-key"}
 KEYED = {"extra_headers": {"Idempotency-Key": os.environ.get("CLIENT_KEY", "a-key-of-the-clients-own")}}
 SCENARIOS = {
@@ -158,7 +159,8 @@ SCENARIOS = {
     "retried-stream": lambda: retried(True),
     "retried-keyed": lambda: check_answer(ask(**KEYED)),
     # The client does not wait as long as the server takes, and asks again while it is still being answered.
-    "impatient": lambda: check_answer(ask(client(timeout=float(os.environ.get("CLIENT_TIMEOUT", "1"))))),
+    "impatient": lambda: check_answer(ask(client(timeout=TIMEOUT))),
+    "impatient-stream": lambda: check_stream(ask(client(timeout=TIMEOUT), stream=True), False),
     "broken-stream": lambda: broken(lambda: list(ask(stream=True))),
     "leave": leave,
 }
