@@ -292,7 +292,7 @@ fn arrows_between_modules_point_downward() {
         &["chats"],
         &["accounts", "api_keys", "billing", "pacing", "sessions"],
         &["auth", "model", "store"],
-        &["aws", "config", "domain", "error"],
+        &["aws", "config", "domain", "error", "meter"],
     ];
     let level = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     let mut files = Vec::new();

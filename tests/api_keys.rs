@@ -12,7 +12,14 @@ const PATH: &str = "/api/v1/api-keys";
 /// As often as the SDK tries.
 const EVERY_ATTEMPT: usize = 3;
 /// An echo reads and writes a few tokens; far more is held for it.
-const PRICES: &str = r#"{"version": "1", "models": {"echo": {"input": 1000000, "output": 1000000}}}"#;
+const BY_USAGE: [(&str, &str); 3] = [
+    (
+        "MODEL_PRICES",
+        r#"{"version": "1", "models": {"echo": {"input": 1000000, "output": 1000000}}}"#,
+    ),
+    ("MODEL_MAX_OUTPUT_TOKENS", "1024"),
+    ("SIGNUP_TOKENS", "100000"),
+];
 
 async fn make(system: &System, account: &Account, body: &Value) -> Reply {
     system.send(Request::post(PATH, body).bearer(&account.access)).await
@@ -521,7 +528,7 @@ async fn a_key_cannot_spend_what_its_owner_does_not_have() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_held_too_much_is_not_spent() {
-    let system = System::start_with(&[("MODEL_PRICES", PRICES), ("SIGNUP_TOKENS", "100000")]).await;
+    let system = System::start_with(&BY_USAGE).await;
     let ada = system.account("ada").await;
     let (key, _) = system.api_key(&ada, &json!({"cap": 50_000})).await;
     let mut costs = 0;
@@ -586,14 +593,14 @@ async fn what_was_lost_on_the_way_is_spent_once_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_revoked_during_a_call_ends_the_next_call_and_not_this_one() {
     let slow = ("ECHO_DELAY_MILLISECONDS", "3000");
+    let flat = ("SIGNUP_TOKENS", "100000");
     for (overrides, status) in [
-        (vec![slow], 200),
+        (vec![slow, flat], 200),
         // With something to give back.
-        (vec![slow, ("MODEL_PRICES", PRICES)], 200),
-        (vec![slow, ("ECHO_FAILURE", "error")], 502),
-        (vec![slow, ("MODEL_TIMEOUT_MILLISECONDS", "1500")], 504),
+        ([&[slow], &BY_USAGE[..]].concat(), 200),
+        (vec![slow, flat, ("ECHO_FAILURE", "error")], 502),
+        (vec![slow, flat, ("MODEL_TIMEOUT_MILLISECONDS", "1500")], 504),
     ] {
-        let overrides: Vec<_> = overrides.into_iter().chain([("SIGNUP_TOKENS", "100000")]).collect();
         let system = System::start_with(&overrides).await;
         let ada = system.account("ada").await;
         let (key, id) = system.api_key(&ada, &json!({"cap": 50_000})).await;

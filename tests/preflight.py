@@ -17,6 +17,7 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 ANY, INTEGRATION = "x-amazon-apigateway-any-method", "x-amazon-apigateway-integration"
+ALIAS = re.compile(r"\b(\w+)Aliaslive\b")
 A, B = "https://chat.example", "http://localhost:3000"
 LISTS = [A, f"{A},{B}", f"{A},  {B}"]
 REFUSED = [
@@ -74,7 +75,7 @@ def check_routes(template: dict[str, Any], body: dict[str, Any]) -> None:
         methods = {method: operation[INTEGRATION] for method, operation in item.items()}
         mock = methods.pop("options", {})
         mocked = mock.get("type") == "mock" and json.loads(mock["requestTemplates"]["application/json"]) == {"statusCode": 204}
-        called = {method: re.findall(r"\{(\w+)\.Arn", json.dumps(to["uri"])) for method, to in methods.items() if to["type"] == "aws_proxy"}
+        called = {method: ALIAS.findall(json.dumps(to["uri"])) for method, to in methods.items() if to["type"] == "aws_proxy"}
         wanted = {method: [name] for (at, method), name in expected.items() if at == path}
         report(mocked and called == wanted, path, {"options": mock.get("type"), **called})
 
@@ -98,7 +99,7 @@ def main(path: str) -> int:
     (body,) = [made["Properties"]["Body"] for made in resources if made["Type"] == "AWS::ApiGateway::RestApi"]
     permitted = [made["Properties"]["FunctionName"] for made in resources if made["Type"] == "AWS::Lambda::Permission"]
     check_routes(source, body)
-    report({"Ref": "SystemFallback"} in permitted, "the API may call the fallback")
+    report({"Ref": "SystemFallbackAliaslive"} in permitted, "the API may call the fallback")
     report(source["Resources"]["Api"]["Properties"].get("AlwaysDeploy") is True, "a new list of origins is deployed")
     pattern = source["Parameters"]["AllowedOrigins"]["AllowedPattern"]
     for allowed in BAD_LISTS:

@@ -1,7 +1,8 @@
 //! `template.yaml`, read for what must be the same everywhere: the table, and each function's routes, environment and permissions.
 //!
 //! Local runs and tests take these from the template itself, so what is tried here is what is deployed. Only the parts of
-//! CloudFormation that the template uses are understood; a `!Ref` to a parameter reads as the parameter's default.
+//! CloudFormation that the template uses are understood; a `!Ref` to a parameter reads as the parameter's default,
+//! to the stack as the name that the README gives it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -115,12 +116,12 @@ impl Template {
             path: event["Properties"]["Path"].as_str().unwrap_or_default().to_owned(),
         });
         // What no event of a function answers, the API's own body hands to one.
-        let function = format!("${{{resource}.Arn}}");
+        let function = format!("{resource}.Alias");
         let any = entries(&self.root["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"]);
         let any = any
             .filter(|(_, methods)| {
                 let integration = &methods["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"];
-                integration["uri"].as_str().is_some_and(|uri| uri.contains(&function))
+                integration["uri"][1]["Function"].as_str() == Some(function.as_str())
             })
             .map(|(path, _)| Route {
                 method: "ANY".into(),
@@ -162,6 +163,9 @@ impl Template {
             Yaml::Integer(number) => number.to_string(),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
+        if text == "AWS::StackName" {
+            return "ai-chat-system".into();
+        }
         match &self.root["Parameters"][text.as_str()]["Default"] {
             Yaml::BadValue => text,
             Yaml::Integer(number) => number.to_string(),

@@ -18,6 +18,7 @@ use crate::{
         id::random,
     },
     error::Error,
+    meter::count,
     store::{Answered, PlacedHold, Settled, Store, Terms},
 };
 
@@ -68,12 +69,20 @@ impl Billing {
             pace: self.config.pace,
         };
         let placed = match self.store.place_hold(caller, &id, &hold, terms, now).await {
-            Ok(placed) => placed,
+            Ok(placed) => {
+                count(|tally| tally.holds_opened += 1);
+                placed
+            }
             Err(Error::Busy(source)) => {
                 // It may have been placed after all, and placed again by an attempt that is still on its way. Without this the tokens
                 // would be gone until the lease runs out.
-                if let Err(error) = self.store.void(&caller.user, &id, &hold).await {
-                    tracing::warn!(?error, "a hold could not be released; its lease will");
+                match self.store.void(&caller.user, &id, &hold).await {
+                    Ok(true) => count(|tally| {
+                        tally.holds_opened += 1;
+                        tally.holds_released += 1;
+                    }),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(?error, "a hold could not be released; its lease will"),
                 }
                 return Err(Error::Busy(source));
             }
@@ -119,7 +128,10 @@ impl Billing {
             tokio::time::sleep(Duration::from_millis(50 + u64::from(random::<1>()[0]))).await;
         };
         let error = match settled {
-            Settled::Yes => return Ok(None),
+            Settled::Yes => {
+                count_charge(chat);
+                return Ok(None);
+            }
             Settled::AnsweredBefore(answered) => {
                 self.release(placed).await;
                 return match answered {
@@ -137,7 +149,10 @@ impl Billing {
                 // The transaction may or may not have gone through. Voiding the hold decides it: only an unsettled hold can be voided, and
                 // a settlement that is still on its way cannot pass once it is, even if an attempt to place the hold comes after that.
                 match self.store.void(&placed.user.key(), &placed.id, &placed.hold).await {
-                    Ok(true) => return Err(error),
+                    Ok(true) => {
+                        count(|tally| tally.holds_released += 1);
+                        return Err(error);
+                    }
                     Ok(false) => error,
                     Err(release_error) => {
                         tracing::error!(error = ?release_error, chat = %chat.id, "nobody knows whether this was settled");
@@ -148,7 +163,10 @@ impl Billing {
         };
         // The hold is gone: settled, or given back.
         match self.store.was_settled(&placed.user.key(), chat).await {
-            Ok(true) => Ok(None),
+            Ok(true) => {
+                count_charge(chat);
+                Ok(None)
+            }
             Ok(false) => Err(error),
             Err(read_error) => {
                 tracing::error!(error = ?read_error, chat = %chat.id, "nobody knows whether this was settled");
@@ -172,8 +190,18 @@ impl Billing {
 
     /// Gives the hold back: there was no answer to pay for.
     pub async fn release(&self, placed: &PlacedHold) {
-        if let Err(error) = self.store.release(&placed.user.key(), &placed.id, &placed.hold).await {
-            tracing::warn!(?error, "a hold could not be released; its lease will");
+        match self.store.release(&placed.user.key(), &placed.id, &placed.hold).await {
+            Ok(true) => count(|tally| tally.holds_released += 1),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(?error, "a hold could not be released; its lease will"),
         }
     }
+}
+
+/// Counts a hold that became the charge for `chat`.
+fn count_charge(chat: &Chat) {
+    count(|tally| {
+        tally.holds_settled += 1;
+        tally.tokens_charged += chat.cost.get();
+    });
 }

@@ -520,6 +520,28 @@ impl ModelConfig {
     }
 }
 
+/// What every log line of a function says.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// `METRICS_NAMESPACE`, none by default: where CloudWatch keeps the metrics of the lines; without it they carry none.
+    pub metrics_namespace: Option<String>,
+    /// `STAGE`, default `local`.
+    pub stage: String,
+    /// `AWS_LAMBDA_FUNCTION_VERSION`, which Lambda sets: while a new version is tried, there are two.
+    pub version: Option<String>,
+}
+
+impl LogConfig {
+    /// Reads it from the environment.
+    pub fn from_env() -> Self {
+        Self {
+            metrics_namespace: optional("METRICS_NAMESPACE"),
+            stage: optional("STAGE").unwrap_or_else(|| "local".into()),
+            version: optional("AWS_LAMBDA_FUNCTION_VERSION"),
+        }
+    }
+}
+
 /// Where a process runs.
 #[derive(Debug)]
 pub struct RuntimeConfig;

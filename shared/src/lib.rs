@@ -1,7 +1,7 @@
 //! What the functions of the AI Chat System share.
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
-//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`]. `aws_sdk_dynamodb` appears only in `store`,
+//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`], [`meter`]. `aws_sdk_dynamodb` appears only in `store`,
 //! the SDKs of models and their keys only in `model`, `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment
 //! variables only in [`config`].
 
@@ -18,6 +18,7 @@ pub mod conversations;
 pub mod domain;
 pub mod error;
 pub mod lambda;
+pub mod meter;
 pub mod model;
 pub mod pacing;
 pub mod reconcile;

@@ -5,6 +5,7 @@
 
 mod event;
 mod json;
+mod line;
 mod reply;
 mod stream;
 
@@ -15,7 +16,6 @@ pub use lambda_http::Error as BoxError;
 use lambda_http::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::{
     api::{
@@ -26,10 +26,12 @@ use crate::{
     config::{EdgeConfig, RuntimeConfig, TableConfig, TokenConfig},
     domain::{AdminCaller, ApiKey, Caller, Network, OwnerCaller, StaffCaller, Timestamp},
     error::Error,
+    meter::{self, Tally},
     sessions::Authenticator,
-    store::{self, Store, Usage},
+    store::Store,
 };
 use event::Request;
+use line::{Asked, Line, Log};
 use reply::{Manner, Reply};
 
 /// How the callers of an access are let in by an `App`. [`SignedIn`] takes an app that can authenticate, so a function that forgets to
@@ -240,16 +242,16 @@ where
 /// # Errors
 /// If the runtime API is gone.
 pub async fn serve_fallback() -> Result<(), BoxError> {
-    write_logs_as_json();
+    let log = Log::start();
     let config = EdgeConfig::from_env()?;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let reply = refuse(&event.payload, &event.context.request_id, &config);
+        let reply = refuse(&event.payload, &event.context.request_id, &config, &log);
         async move { Ok::<_, BoxError>(reply) }
     }))
     .await
 }
 
-fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
+fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig, log: &Log) -> Reply {
     let started = clock();
     let request = Request::decode(event);
     let request_id = request_id(request.as_ref().ok(), invocation);
@@ -279,13 +281,16 @@ fn refuse(event: &RawValue, invocation: &str, config: &EdgeConfig) -> Reply {
     let method = request.as_ref().map_or("", |request| request.method.as_str());
     let line = Line {
         endpoint: api::FALLBACK,
-        method,
-        route: "",
+        asked: Some(Asked {
+            method,
+            route: "",
+            status: reply.status(),
+        }),
         request_id,
-        usage: Usage::default(),
+        tally: Tally::default(),
         started,
     };
-    line.write(reply.status(), outcome.as_ref().err());
+    log.write(&line, outcome.as_ref().err());
     reply
 }
 
@@ -312,12 +317,12 @@ where
     O: Serialize,
     H: AsyncFn(&App, I, Timestamp) -> Result<O, Error>,
 {
-    write_logs_as_json();
-    let served = Rc::new((Box::pin(start(clock())).await?, handler));
+    let log = Log::start();
+    let served = Rc::new((Box::pin(start(clock())).await?, handler, log));
     let answer = move |event: Box<RawValue>, request_id: String| {
         let served = Rc::clone(&served);
         async move {
-            let (app, handler) = served.as_ref();
+            let (app, handler, log) = served.as_ref();
             let started = clock();
             let work = async {
                 let refused =
@@ -328,19 +333,15 @@ where
                 let input = I::deserialize(Value::Object(object)).map_err(|error| refused(error.to_string()))?;
                 handler(app, input, started).await
             };
-            let (outcome, usage) = store::metered(Box::pin(work)).await;
-            let error = outcome.as_ref().err();
-            tracing::info!(
-                request_id,
-                endpoint = name,
-                code = error.map_or("ok", Error::code),
-                duration_ms = u64::try_from(clock().since(started).as_millis()).unwrap_or(u64::MAX),
-                dynamodb_calls = usage.calls,
-                dynamodb_read_units = usage.read_units,
-                dynamodb_write_units = usage.write_units,
-                error = error.and_then(source_of),
-                "request"
-            );
+            let (outcome, tally) = meter::metered(Box::pin(work)).await;
+            let line = Line {
+                endpoint: name,
+                asked: None,
+                request_id: &request_id,
+                tally,
+                started,
+            };
+            log.write(&line, outcome.as_ref().err());
             outcome
         }
     };
@@ -369,29 +370,11 @@ fn request_id<'a>(request: Option<&'a Request>, invocation: &'a str) -> &'a str 
     request.and_then(|request| request.id.as_deref()).unwrap_or(invocation)
 }
 
-fn write_logs_as_json() {
-    use tracing_subscriber::filter::LevelFilter;
-    // What an operator's function prints on the command line is its output alone.
-    let writer = if RuntimeConfig::is_in_lambda() {
-        BoxMakeWriter::new(std::io::stdout)
-    } else {
-        BoxMakeWriter::new(std::io::stderr)
-    };
-    tracing_subscriber::fmt()
-        .with_writer(writer)
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_target(false)
-        .with_max_level(LevelFilter::INFO)
-        .init();
-}
-
 struct Edge<A, I, O, App> {
     endpoint: Endpoint<A, I, O>,
     app: App,
     config: EdgeConfig,
+    log: Log,
 }
 
 impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
@@ -399,11 +382,12 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
         endpoint: Endpoint<A, I, O>,
         start: impl AsyncFnOnce(Timestamp) -> Result<App, BoxError>,
     ) -> Result<Self, BoxError> {
-        write_logs_as_json();
+        let log = Log::start();
         Ok(Self {
             endpoint,
             app: Box::pin(start(clock())).await?,
             config: EdgeConfig::from_env()?,
+            log,
         })
     }
 
@@ -418,7 +402,7 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
         let request_id = request_id(request.as_ref().ok(), invocation);
         let manner = self.manner(request.as_ref().ok());
         // From here on errors are values: the reply is made in one place.
-        let (outcome, usage) = store::metered(async {
+        let (outcome, tally) = meter::metered(async {
             let call = self.call(&request, manner.family, started).await?;
             self.render(handler(&self.app, call).await?, manner.family)
         })
@@ -428,8 +412,8 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             Err(error) => Reply::failure(error, &manner, request_id),
         };
         let reply = self.complete(reply, request.as_ref().ok(), request_id, outcome.is_ok());
-        self.line(&manner, request_id, usage, started)
-            .write(reply.status(), outcome.as_ref().err());
+        let line = self.line(&manner, request_id, reply.status(), tally, started);
+        self.log.write(&line, outcome.as_ref().err());
         reply
     }
 
@@ -442,13 +426,23 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             .with_cors(&self.config.allowed_origins, origin(request))
     }
 
-    fn line<'a>(&self, manner: &Manner, request_id: &'a str, usage: Usage, started: Timestamp) -> Line<'a> {
+    fn line<'a>(
+        &self,
+        manner: &Manner,
+        request_id: &'a str,
+        status: u16,
+        tally: Tally,
+        started: Timestamp,
+    ) -> Line<'a> {
         Line {
             endpoint: self.endpoint.name,
-            method: self.endpoint.method.as_str(),
-            route: manner.route,
+            asked: Some(Asked {
+                method: self.endpoint.method.as_str(),
+                route: manner.route,
+                status,
+            }),
             request_id,
-            usage,
+            tally,
             started,
         }
     }
@@ -579,43 +573,6 @@ fn is_json(content_type: &str) -> bool {
             }
             _ => true,
         })
-}
-
-/// The one log line of a request. It says what happened and to which route, never who or what was sent.
-struct Line<'a> {
-    endpoint: &'a str,
-    method: &'a str,
-    route: &'a str,
-    request_id: &'a str,
-    usage: Usage,
-    started: Timestamp,
-}
-
-impl Line<'_> {
-    fn write(&self, status: u16, error: Option<&Error>) {
-        tracing::info!(
-            request_id = self.request_id,
-            endpoint = self.endpoint,
-            method = self.method,
-            route = self.route,
-            status,
-            code = error.map_or("ok", Error::code),
-            duration_ms = u64::try_from(clock().since(self.started).as_millis()).unwrap_or(u64::MAX),
-            dynamodb_calls = self.usage.calls,
-            dynamodb_read_units = self.usage.read_units,
-            dynamodb_write_units = self.usage.write_units,
-            error = error.and_then(source_of),
-            "request"
-        );
-    }
-}
-
-/// What went wrong below an error that tells clients nothing of it.
-fn source_of(error: &Error) -> Option<String> {
-    match error {
-        Error::Internal(source) | Error::Busy(source) => Some(source.to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

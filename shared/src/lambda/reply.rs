@@ -284,7 +284,7 @@ fn whole_seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
 }
 
-const fn status(error: &Error) -> u16 {
+pub(super) const fn status(error: &Error) -> u16 {
     match error {
         Error::Invalid(_)
         | Error::Malformed(_)

@@ -27,7 +27,7 @@ use crate::{
     api::{Call, Event, Events, Outcome, Streamed},
     chats::Listener,
     error::Error,
-    store,
+    meter,
 };
 
 /// How long a client hears nothing before it is told that the answer is still coming.
@@ -115,7 +115,7 @@ where
         let manner = self.manner(request.as_ref().ok());
         let complete = |reply, succeeded| self.complete(reply, request.as_ref().ok(), request_id, succeeded);
         let mut events = None;
-        let (outcome, usage) = store::metered(async {
+        let (outcome, tally) = meter::metered(async {
             let call = self.call(&request, manner.family, started).await?;
             events = call.input.events(started);
             let Some(events) = &mut events else {
@@ -131,15 +131,18 @@ where
         })
         .await;
         // Before the last event: after it nothing may happen any more.
-        let line = self.line(&manner, request_id, usage, started);
+        let write = |status, error: Option<&Error>| {
+            self.log
+                .write(&self.line(&manner, request_id, status, tally, started), error);
+        };
         match (outcome, events) {
             (Err(error), Some(mut events)) if teller.is_open() => {
-                line.write(self.endpoint.success, Some(&error));
+                write(self.endpoint.success, Some(&error));
                 teller.send(events.failed(envelope(&error, &manner, request_id).1));
             }
             (Ok(outcome), Some(mut events)) => {
                 let head = with_headers(Reply::events(self.endpoint.success), &outcome.headers(manner.family));
-                line.write(self.endpoint.success, None);
+                write(self.endpoint.success, None);
                 teller.open(complete(head, true));
                 teller.send(events.done(outcome));
             }
@@ -149,7 +152,7 @@ where
                     Ok(rendered) => rendered.reply(self.endpoint.success),
                     Err(error) => Reply::failure(error, &manner, request_id),
                 };
-                line.write(reply.status(), rendered.as_ref().err());
+                write(reply.status(), rendered.as_ref().err());
                 teller.open(complete(reply, rendered.is_ok()));
             }
         }

@@ -19,6 +19,7 @@ use crate::{
     config::{ConfigError, ModelConfig, ProviderConfig},
     domain::{Finish, ModelName, Prompt, Usage, about_tokens},
     error::Error,
+    meter::count,
 };
 
 /// The longest answer, in bytes: it is stored in one item of at most 400 KB, beside the message.
@@ -282,11 +283,19 @@ impl Model {
         said: &mut Said,
     ) -> Result<(), Failed> {
         // A defect in a provider must not leave a hold to its lease: it is one more way to fail.
+        let started = Instant::now();
         let asked = AssertUnwindSafe(self.listen(model, prompt, limits, heard, said)).catch_unwind();
-        asked.await.unwrap_or_else(|_panic| {
+        let outcome = asked.await.unwrap_or_else(|_panic| {
             tracing::error!("the model panicked");
             Err(Failed::elsewhere(Error::model_failed()))
-        })
+        });
+        count(|tally| {
+            tally.provider_calls += 1;
+            tally.provider_time += started.elapsed();
+            // What no model would answer says nothing of the provider.
+            tally.provider_errors += u32::from(outcome.as_ref().is_err_and(|failed| failed.again != Again::Never));
+        });
+        outcome
     }
 
     async fn listen(

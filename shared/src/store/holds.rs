@@ -18,6 +18,7 @@ use crate::{
         User, UserKey,
     },
     error::Error,
+    meter::count,
 };
 
 /// How often a write starts over because the item changed under it in a way that may let it through now.
@@ -454,6 +455,8 @@ impl Store {
             match self.give_back_these(&user, &expired).await {
                 Ok(new) => {
                     tracing::info!(holds = expired.len(), "expired holds given back");
+                    let held = expired.values().filter(|hold| !hold.void).count();
+                    count(|tally| tally.holds_expired += u32::try_from(held).unwrap_or(u32::MAX));
                     user = from_item(new)?;
                     continue;
                 }

@@ -26,7 +26,6 @@ pub use admin::UserPatch;
 pub use chats::Page;
 pub use holds::{PlacedHold, Settled, Terms};
 pub use idempotency::Answered;
-pub use meter::{Usage, metered};
 pub use reconcile::{Books, Page as ScanPage, Part};
 pub use sessions::Opening;
 pub use users::FoundUser;
