@@ -22,11 +22,12 @@ PSEUDO = {"AWS::StackName": "stack", "AWS::Region": "us-east-1", "AWS::AccountId
 DEPLOYMENTS = {
     "dev": {},
     "bare": {"AccessLogs": "none"},
-    "prod": {"Stage": "prod", "Architecture": "arm64"},
+    "prod": {"Stage": "prod", "Architecture": "arm64", "ModelProvider": "bedrock", "ModelName": "maker.model-v1:0"},
     "full": {
         "Stage": "prod", "Architecture": "arm64", "AlarmEmail": "ops@example.com", "DomainName": "api.example.com", "HostedZoneId": "Z1",
         "CertificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1", "Firewall": "waf", "PasswordConcurrency": "20",
         "KmsKeyArn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1", "AllowedOrigins": "https://chat.example.com",
+        "ModelProvider": "openai", "ModelName": "gpt-4o-mini", "OpenAiApiKeySecret": "prod/provider-key",
     },
 }  # fmt: skip
 SIGNING = {"UsersRegister", "UsersLogin", "TokenRefresh"}
@@ -176,6 +177,26 @@ def check_functions(name: str, deployed: Evaluated) -> None:
     report(reserved == ({"UsersRegister", "UsersLogin"} if name == "full" else set()), name, "reserved concurrency", reserved)
 
 
+def check_models(name: str, source: Json, deployed: Evaluated) -> None:
+    """Who asks models may ask the provider of this deployment and read its key, and nobody else may."""
+    asked = {
+        "prod": [("bedrock:InvokeModelWithResponseStream", [
+            "arn:aws:bedrock:*::foundation-model/*",
+            f"arn:aws:bedrock:*:{ACCOUNT}:inference-profile/*",
+            f"arn:aws:bedrock:*:{ACCOUNT}:application-inference-profile/*",
+        ])],
+        "full": [("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:prod/provider-key-??????")],
+    }  # fmt: skip
+    for function, body in source["Resources"].items():
+        if body["Type"] != "AWS::Serverless::Function":
+            continue
+        policies = deployed.resources[f"{function}Role"]["Properties"].get("Policies", [])
+        statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+        allowed = [(one["Action"], one["Resource"]) for one in statements if str(one["Action"]).startswith(("bedrock:", "secretsmanager:"))]
+        wanted = asked.get(name, []) if "HOLD_LEASE_SECONDS" in json.dumps(body) else []
+        report(allowed == wanted, name, function, "may", allowed, "and should", wanted)
+
+
 def routes_of(source: Json, *functions: str) -> set[tuple[str, str]]:
     events = [event["Properties"] for name in functions for event in source["Resources"][name]["Properties"]["Events"].values()]
     return {(event["Method"].upper(), event["Path"]) for event in events}
@@ -301,6 +322,7 @@ def main(path: str, results: str) -> int:
         check_graph(name, deployed)
         check_functions(name, deployed)
         check_gateway(name, source, deployed)
+        check_models(name, source, deployed)
         check_table(name, deployed)
         check_alarms(name, deployed)
         identities.add(json.dumps([deployed.resources["Table"]["Properties"]["AttributeDefinitions"], sorted(deployed.resources["SigningSeed"])]))
