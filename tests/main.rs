@@ -33,6 +33,7 @@ mod faults;
 mod idempotency;
 mod model;
 mod models;
+mod observability;
 mod pacing;
 mod provider;
 mod real;

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{About, Account, Lost, Recorded, Request, System, protected, round_trips, template};
+use crate::support::{About, Account, Call, Lost, Recorded, Request, System, calls, protected, round_trips, template};
 
 /// The bars of one request: how many round trips to the table, how many requests in them, how many write units.
 struct Bar {
@@ -436,66 +436,15 @@ async fn what_was_said_before_is_one_query_however_long_a_conversation_is() {
     }
 }
 
-/// The IAM actions and partition keys that a request needs.
-fn needs(recorded: &Recorded) -> BTreeSet<(String, String, String)> {
-    let key_of = |value: &Value| value["pk"]["S"].as_str().unwrap().to_owned();
-    let table = "Table.Arn".to_owned();
-    let need = |action: &str, key: String| (format!("dynamodb:{action}"), table.clone(), key);
-    let request = &recorded.request;
-    match recorded.operation.as_str() {
-        action @ ("GetItem" | "UpdateItem" | "DeleteItem") => BTreeSet::from([need(action, key_of(&request["Key"]))]),
-        "PutItem" => BTreeSet::from([need("PutItem", key_of(&request["Item"]))]),
-        "TransactWriteItems" => {
-            let parts = request["TransactItems"].as_array().unwrap().iter();
-            parts
-                .map(|part| match part.as_object().unwrap().iter().next().unwrap() {
-                    (kind, body) if kind == "Put" => need("PutItem", key_of(&body["Item"])),
-                    (kind, body) if kind == "ConditionCheck" => need("ConditionCheckItem", key_of(&body["Key"])),
-                    (kind, body) => need(&format!("{kind}Item"), key_of(&body["Key"])),
-                })
-                .collect()
-        }
-        "TransactGetItems" => {
-            let parts = request["TransactItems"].as_array().unwrap().iter();
-            parts.map(|part| need("GetItem", key_of(&part["Get"]["Key"]))).collect()
-        }
-        // A policy cannot limit a scan to keys.
-        "Scan" => BTreeSet::from([need("Scan", "*".into())]),
-        "BatchWriteItem" => {
-            let tables = request["RequestItems"].as_object().unwrap().values();
-            let writes = tables.flat_map(|table| table.as_array().unwrap());
-            let keys = writes.map(|write| key_of(&write["DeleteRequest"]["Key"]));
-            keys.map(|key| need("BatchWriteItem", key)).collect()
-        }
-        "BatchGetItem" => {
-            let tables = request["RequestItems"].as_object().unwrap().values();
-            let keys = tables.flat_map(|table| table["Keys"].as_array().unwrap());
-            keys.map(|key| need("BatchGetItem", key_of(key))).collect()
-        }
-        "Query" => {
-            let values = request["ExpressionAttributeValues"].as_object().unwrap();
-            let condition = request["KeyConditionExpression"].as_str().unwrap();
-            let placeholder = condition.split_once("= ").unwrap().1.split_whitespace().next().unwrap();
-            let key = values[placeholder]["S"].as_str().unwrap().to_owned();
-            match request["IndexName"].as_str() {
-                Some(index) => {
-                    BTreeSet::from([("dynamodb:Query".into(), format!("${{Table.Arn}}/index/{index}"), key)])
-                }
-                None => BTreeSet::from([need("Query", key)]),
-            }
-        }
-        other => panic!("say what permission {other} needs"),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     let functions = template().functions().unwrap();
     let system = System::start().await;
-    let mut done: BTreeMap<&str, BTreeSet<(String, String, String)>> = BTreeMap::new();
+    let mut done: BTreeMap<&str, BTreeSet<Call>> = BTreeMap::new();
     let keep = |done: &mut BTreeMap<&str, BTreeSet<_>>, name: &'static str| {
         let recorded = system.take_recorded();
-        done.entry(name).or_default().extend(recorded.iter().flat_map(needs));
+        let called = recorded.iter().flat_map(|one| calls(&one.operation, &one.request));
+        done.entry(name).or_default().extend(called);
     };
     let credentials = json!({"username": "ada", "password": "correct horse battery"});
     system
@@ -873,27 +822,6 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
         let needed = done
             .get(function.binary.as_str())
             .unwrap_or_else(|| panic!("call {} here", function.binary));
-        let allows = |action: &str, resource: &str, key: &str| {
-            function.permissions.iter().any(|permission| {
-                if permission.leading_keys.is_empty() && action == "dynamodb:Scan" {
-                    return permission.action == action;
-                }
-                let matches = |pattern: &String| match pattern.strip_suffix('*') {
-                    Some(prefix) => key.starts_with(prefix),
-                    None => pattern == key,
-                };
-                permission.action == action
-                    && permission.resource == resource
-                    && permission.leading_keys.iter().any(matches)
-            })
-        };
-        for (action, resource, key) in needed {
-            assert!(
-                allows(action, resource, key),
-                "{} needs {action} on {key} of {resource}",
-                function.binary
-            );
-        }
         for permission in &function.permissions {
             if permission.only_if.is_some() {
                 // Nothing of the table.
@@ -908,10 +836,13 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
                 function.binary
             );
             for pattern in &permission.leading_keys {
-                let used = needed.iter().any(|(action, resource, key)| {
-                    *action == permission.action
-                        && *resource == permission.resource
-                        && key.starts_with(pattern.trim_end_matches('*'))
+                let used = needed.iter().any(|call| {
+                    call.action == permission.action
+                        && call.resource == permission.resource
+                        && call
+                            .keys
+                            .iter()
+                            .any(|key| key.starts_with(pattern.trim_end_matches('*')))
                 });
                 assert!(
                     used,

@@ -3,7 +3,7 @@
 //! Each process has a door of its own, so that a fault can be meant for one function and a kill for one process.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -25,7 +25,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::chaos::Chaos;
+use super::{chaos::Chaos, policy};
 
 /// One request to the engine and its reply.
 #[derive(Debug, Clone)]
@@ -85,6 +85,8 @@ pub struct Recorder {
     engine: String,
     client: Client<HttpConnector, Body>,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    /// What a function asked for that its policy does not allow.
+    refused: Arc<Mutex<BTreeSet<String>>>,
     is_recording: Arc<AtomicBool>,
     losses: Arc<Mutex<Vec<Loss>>>,
     watches: Arc<Mutex<HashMap<String, Watch>>>,
@@ -285,6 +287,7 @@ impl Recorder {
             engine: engine.to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             recorded: Arc::default(),
+            refused: Arc::default(),
             is_recording: Arc::new(AtomicBool::new(true)),
             losses: Arc::default(),
             watches: Arc::default(),
@@ -473,6 +476,11 @@ impl Recorder {
         Some((loss.lost, loss.then.take()))
     }
 
+    /// What functions asked for that their policies do not allow.
+    pub fn refused(&self) -> BTreeSet<String> {
+        self.refused.lock().unwrap().clone()
+    }
+
     /// What has gone through since it was last asked.
     pub fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut *self.recorded.lock().unwrap())
@@ -500,6 +508,10 @@ async fn answer(recorder: &Recorder, door: &Door, request: Request<Incoming>) ->
     let target = target.and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let request = serde_json::from_slice(&body).unwrap_or_default();
+    for call in policy::refused(&door.function, &operation, &request) {
+        let refused = format!("{}: {call:?}", door.function);
+        recorder.refused.lock().unwrap().insert(refused);
+    }
     let (lost, mut then) = recorder
         .next_loss(&operation)
         .map_or((None, None), |(lost, then)| (Some(lost), then));

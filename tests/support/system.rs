@@ -41,7 +41,8 @@ pub fn template() -> &'static Template {
     &TEMPLATE
 }
 
-fn functions() -> &'static [Function] {
+/// The functions of the template.
+pub fn functions() -> &'static [Function] {
     static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| template().functions().unwrap());
     &FUNCTIONS
 }
@@ -858,14 +859,16 @@ impl System {
     }
 }
 
-/// A fault that was never met would make its test pass for nothing. And whatever a test was about: nothing it sent or was given may be in
-/// what the functions printed.
+/// A fault that was never met would make its test pass for nothing. And whatever a test was about: its functions did nothing that their
+/// policies do not allow, and nothing it sent or was given may be in what they printed.
 impl Drop for System {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
         }
         assert!(self.recorder.all_lost(), "a fault of this test was never met");
+        let refused = self.recorder.refused();
+        assert!(refused.is_empty(), "template.yaml does not allow: {refused:#?}");
         let seed = base64_of(&SEED);
         let secrets = self.secrets.lock().unwrap();
         for line in self.fleet.logs.lock().unwrap().iter() {
