@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Account, Lost, ModelServer, Part, Request, Streaming, System, Told, ToldEvent};
+use crate::support::{Account, Leaving, Lost, ModelServer, Part, Request, Streaming, System, Told, ToldEvent};
 
 const PRICES: &str = r#"{"version": "2026-11", "models": {"stub": {"input": 1000000, "cached_input": 500000, "output": 2000000, "context": 300}}}"#;
 
@@ -318,14 +318,11 @@ async fn a_client_that_leaves_has_an_answer_that_is_finished_paid_and_kept() {
         streaming.next().await.unwrap();
         drop(streaming);
     };
-    for (round, cut_off) in [false, true].into_iter().enumerate() {
-        if cut_off {
-            system.cut_off_when_clients_leave();
-        }
+    for (paid, leaving) in (1..).zip([Leaving::ReadsOn, Leaving::SaysSo, Leaving::HangsUp]) {
+        system.when_clients_leave(leaving);
         leave(system.stream(ask(&ada, "one two three four five six")).await).await;
-        let paid = 4000 - 100 * u64::try_from(round + 1).unwrap();
         system.wait_for_holds("ada", 0).await;
-        assert_eq!(system.balance(&ada).await, paid, "cut off: {cut_off}");
+        assert_eq!(system.balance(&ada).await, 4000 - 100 * paid, "{leaving:?}");
         let chat = newest_chat(&system, &ada).await;
         assert_eq!(chat["response"], "AI Response to: one two three four five six");
         system.check_ledger("ada").await;

@@ -35,6 +35,7 @@ pub use recorder::{Fault, Lost, Place, Recorded, Span, round_trips};
 pub use reply::Reply;
 pub use rigs::{Bedrock, FailingProvider, LlamaServer, Sdk, busy, free_port};
 pub use running::{Running, readme_blocks, readme_line};
+pub use runtime::Leaving;
 pub use secrets::{SecretServer, Stored};
 pub use site::Site;
 pub use streaming::{Streaming, Told as ToldEvent};

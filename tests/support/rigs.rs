@@ -254,21 +254,24 @@ impl FailingProvider {
         let verdict = self.server.ask("GET", "/_llmock/verdict", None).await;
         let findings = verdict["findings"].as_array().expect("a list of findings").iter();
         let errors = findings.filter(|finding| finding["severity"] == "error");
-        errors.map(|finding| finding["code"].to_string()).collect()
+        errors
+            .map(|finding| finding["code"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// What it has been asked since it was last told something, oldest first: `status`, `stream`, `completed`, `body` and more of each. A
-    /// request is there when it has been answered, so this waits for one.
-    pub async fn asked(&self) -> Vec<Value> {
-        for _ in 0..1_000 {
+    /// request is there when it has been answered, so this waits for `count` of them.
+    pub async fn asked(&self, count: usize) -> Vec<Value> {
+        let mut requests = Vec::new();
+        for _ in 0..500 {
             let reply = self.server.ask("GET", "/_llmock/requests", None).await;
-            let requests = reply["requests"].as_array().expect("a list of requests");
-            if !requests.is_empty() {
-                return requests.clone();
+            requests.clone_from(reply["requests"].as_array().expect("a list of requests"));
+            if requests.len() >= count {
+                return requests;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the provider was not asked");
+        panic!("the provider was asked {requests:#?}, which is not {count} times");
     }
 }
 

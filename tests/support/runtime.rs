@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -46,9 +46,20 @@ pub struct Runtime {
     queues: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
     waiting: Arc<Mutex<HashMap<String, Waiting>>>,
     dead: Arc<Mutex<HashSet<u64>>>,
-    /// Whether a function whose client has left is cut off, rather than listened to to its end.
-    pub drops_streams: Arc<AtomicBool>,
+    leaving: Arc<Mutex<Leaving>>,
     last_id: Arc<AtomicU64>,
+}
+
+/// What a gateway does with a stream whose client has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// It reads on.
+    #[default]
+    ReadsOn,
+    /// It tells the function that nobody listens.
+    SaysSo,
+    /// It ends the connection.
+    HangsUp,
 }
 
 #[derive(Debug)]
@@ -96,6 +107,11 @@ impl Runtime {
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         address.to_string()
+    }
+
+    /// Chooses what happens to streams whose clients leave.
+    pub fn when_clients_leave(&self, leaving: Leaving) {
+        *self.leaving.lock().unwrap() = leaving;
     }
 
     /// Queues an event for `function`; the receiver gets its answer, or nothing if the process that took it dies.
@@ -225,9 +241,14 @@ async fn stream(runtime: &Runtime, id: &str, body: Body) -> StatusCode {
         let _ = pieces.send((Instant::now(), read.into()));
     }
     while let Some(Ok(piece)) = body.next().await {
-        // A client that has left: the gateway reads on, or gives the function up.
-        if pieces.send((Instant::now(), piece)).is_err() && runtime.drops_streams.load(Ordering::Relaxed) {
-            return StatusCode::GONE;
+        if pieces.send((Instant::now(), piece)).is_err() {
+            let leaving = *runtime.leaving.lock().unwrap();
+            match leaving {
+                Leaving::ReadsOn => {}
+                Leaving::SaysSo => return StatusCode::GONE,
+                // The server gives up the connection of a handler that unwinds; this is no panic, so nothing is printed.
+                Leaving::HangsUp => std::panic::resume_unwind(Box::new("hanging up")),
+            }
         }
     }
     status

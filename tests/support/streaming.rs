@@ -84,6 +84,14 @@ impl Streaming {
     }
 }
 
+impl Told {
+    /// The events of a stream that has ended; none, if this is none.
+    pub fn all(text: &str) -> Vec<Self> {
+        let events = text.split_terminator("\n\n").filter(|event| event.contains("data: "));
+        events.filter_map(|event| parse(event, Instant::now())).collect()
+    }
+}
+
 fn parse(event: &str, at: Instant) -> Option<Told> {
     let (mut name, mut data) = ("message".to_owned(), None);
     for line in event.lines() {

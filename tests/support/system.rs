@@ -27,7 +27,7 @@ use super::{
     Lost, Recorded, Reply, Streaming, binaries,
     recorder::{Door, Recorder},
     reply::Format,
-    runtime::{Answer, Runtime},
+    runtime::{Answer, Leaving, Runtime},
 };
 
 /// The directory of the workspace.
@@ -425,9 +425,9 @@ impl System {
         self.keep_secrets_in(body, &["access", "refresh", "token", "response", "content", "key"]);
     }
 
-    /// Makes the gateway cut a function off whose client has left.
-    pub fn cut_off_when_clients_leave(&self) {
-        self.runtime.drops_streams.store(true, Ordering::Relaxed);
+    /// Chooses what the gateway does with streams whose clients leave.
+    pub fn when_clients_leave(&self, leaving: Leaving) {
+        self.runtime.when_clients_leave(leaving);
     }
 
     /// Invokes a function that no route leads to: its response, or the text of its error.

@@ -65,7 +65,11 @@ where
             Ok::<_, BoxError>(response(head, rest))
         }
     }));
-    LocalSet::new().run_until(run).await
+    let calls = LocalSet::new();
+    let ended = calls.run_until(run).await;
+    // The runtime ends when a connection to it breaks, as one may whose client has left. What was begun is finished first.
+    calls.await;
+    ended
 }
 
 /// Sends an answer to whoever listens, if anybody does.

@@ -87,6 +87,23 @@ enum Again {
     After(Duration),
 }
 
+impl Again {
+    /// A call waits itself for a short time only.
+    fn after(wait: Duration) -> Self {
+        if wait <= LONGEST_PAUSE {
+            Self::After(wait)
+        } else {
+            Self::Elsewhere
+        }
+    }
+}
+
+/// What a `Retry-After` says: seconds; a date is not understood, and nobody is sent away for more than ten minutes.
+fn wait(retry_after: Option<&str>) -> Option<Duration> {
+    let seconds = retry_after?.trim().parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds.clamp(1, 600)))
+}
+
 impl Failed {
     fn elsewhere(error: Error) -> Self {
         let again = Again::Elsewhere;
@@ -103,17 +120,16 @@ impl Failed {
         Self { error, again }
     }
 
-    /// A provider that is busy, with what its `Retry-After` says: seconds; a date is not understood, and nobody is sent away for more than
-    /// ten minutes.
+    /// A provider that is busy, with what its `Retry-After` says.
     fn busy(retry_after: Option<&str>) -> Self {
-        let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
-        let wait = seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs(seconds.clamp(1, 600)));
-        let again = if wait <= LONGEST_PAUSE {
-            Again::After(wait)
-        } else {
-            Again::Elsewhere
-        };
-        let error = Error::ModelBusy(wait);
+        let wait = wait(retry_after).unwrap_or(DEFAULT_WAIT);
+        let (error, again) = (Error::ModelBusy(wait), Again::after(wait));
+        Self { error, again }
+    }
+
+    /// A provider that failed and may not fail again, with what its `Retry-After` says.
+    fn for_now(retry_after: Option<&str>) -> Self {
+        let (error, again) = (Error::model_failed(), Again::after(wait(retry_after).unwrap_or(PAUSE)));
         Self { error, again }
     }
 

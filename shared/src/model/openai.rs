@@ -438,7 +438,7 @@ fn refusal(status: u16, retry_after: Option<&str>, body: &[u8], dialect: Dialect
     match status {
         401 => Refused::Key(Failed::elsewhere(Error::model_failed())),
         429 | 503 | 529 => Failed::busy(retry_after).into(),
-        500.. => Failed::after_a_pause(Error::model_failed()).into(),
+        500.. => Failed::for_now(retry_after).into(),
         _ => Failed::elsewhere(Error::model_failed()).into(),
     }
 }
@@ -467,7 +467,12 @@ fn classify(error: &Value) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{
+        super::{Again, PAUSE},
+        *,
+    };
 
     fn code_of(status: u16, body: &str) -> &'static str {
         let dialect = Dialect {
@@ -558,6 +563,26 @@ mod tests {
         let pieces: [&[u8]; 6] = [b"\xef\xbb\xbfa", &smile[..2], &smile[2..], b"\xff", b"\xe2\x82", b"b"];
         let told: Vec<_> = pieces.into_iter().map(|piece| text.of(piece)).collect();
         assert_eq!(told, ["a", "", "\u{1f600}", "\u{fffd}", "", "\u{fffd}b"]);
+    }
+
+    #[test]
+    fn a_server_that_says_when_to_come_back_is_not_asked_again_before() {
+        let dialect = Dialect {
+            newer_name: false,
+            stream_options: true,
+        };
+        let again = |status: u16, retry_after: Option<&str>| match refusal(status, retry_after, b"", dialect) {
+            Refused::Failed(failed) => failed.again,
+            _ => panic!("it has failed"),
+        };
+        for status in [500, 502, 504] {
+            assert_eq!(again(status, None), Again::After(PAUSE));
+        }
+        for status in [429, 500, 503, 504, 529] {
+            assert_eq!(again(status, Some("1")), Again::After(Duration::from_secs(1)));
+            assert_eq!(again(status, Some("2")), Again::Elsewhere);
+        }
+        assert_eq!(again(429, None), Again::Elsewhere);
     }
 
     #[test]
