@@ -97,7 +97,12 @@ fn faults() -> Vec<Fault> {
             whole(),
             1,
         ),
-        fault("answers late", json!([{"type": "delay", "seconds": 2.5}]), both(LATE), 1),
+        fault(
+            "answers late",
+            json!([{"type": "delay", "seconds": 2.5}]),
+            both(LATE),
+            1,
+        ),
         fault(
             "a slow first word",
             json!([{"type": "slow_first_token", "seconds": 0.3}]),
