@@ -337,7 +337,7 @@ async fn readmes_line_for_the_small_model_serves_openais_libraries() {
     }
     let port = free_port().to_string();
     let model = format!("http://127.0.0.1:{port}");
-    let variables = [("PORT", port.as_str()), ("MODEL_MAX_OUTPUT_TOKENS", "48")];
+    let variables = [("PORT", port.as_str()), ("MODEL_MAX_OUTPUT_TOKENS", "128")];
     let Some(running) = Running::start_as(&readme_line("local/smollm2/run"), &["--memory"], &variables) else {
         return;
     };
@@ -353,7 +353,7 @@ async fn readmes_line_for_the_small_model_serves_openais_libraries() {
         let (events, gap, at_work) = site.hear(&request.bearer(&key), busy(&model)).await;
         println!("{} events, first words {gap:?} before the last", events.len());
         assert_eq!(at_work, 1, "the model is at work when its first words are here");
-        assert!(gap > Duration::from_millis(100), "{gap:?}");
+        assert!(gap > Duration::from_millis(50), "{gap:?}");
     }
     let base_url = format!("{}/v1", site.url);
     let variables = [
