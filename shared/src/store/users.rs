@@ -84,10 +84,7 @@ pub(super) fn claims_of(caller: &Caller) -> Result<Placeholders, Error> {
 /// The condition that the account's keys are those in `seen`, so that what removes them knows what else leads to them. Its names and values
 /// are added to `placeholders`; the names of the attributes are `#auth_key` and `#api_keys`.
 pub(super) fn keys_are_as_in(seen: &User, placeholders: Placeholders) -> Result<(String, Placeholders), Error> {
-    let mut placeholders = placeholders
-        .name("#auth_key", "auth_key")
-        .name("#api_keys", "api_keys")
-        .value(":seen_api_keys", seen.api_keys.len())?;
+    let mut placeholders = placeholders.name("#auth_key", "auth_key").name("#api_keys", "api_keys");
     let mut condition = match &seen.auth_key {
         Some(hash) => {
             placeholders = placeholders.value(":seen_key", hash)?;
@@ -96,11 +93,13 @@ pub(super) fn keys_are_as_in(seen: &User, placeholders: Placeholders) -> Result<
         None => "attribute_not_exists(#auth_key)".to_owned(),
     };
     // As many and each of them: what has been spent with them may have changed.
-    condition.push_str(if seen.api_keys.is_empty() {
-        " AND (attribute_not_exists(#api_keys) OR size(#api_keys) = :seen_api_keys)"
+    if seen.api_keys.is_empty() {
+        condition.push_str(" AND (attribute_not_exists(#api_keys) OR #api_keys = :no_api_keys)");
+        placeholders = placeholders.value(":no_api_keys", &NOTHING)?;
     } else {
-        " AND size(#api_keys) = :seen_api_keys"
-    });
+        condition.push_str(" AND size(#api_keys) = :seen_api_keys");
+        placeholders = placeholders.value(":seen_api_keys", seen.api_keys.len())?;
+    }
     for (index, id) in seen.api_keys.keys().enumerate() {
         let name = format!("#seen_api_key{index}");
         condition.push_str(&format!(" AND attribute_exists(#api_keys.{name})"));
