@@ -196,11 +196,11 @@ impl Store {
             if comes_back {
                 // Whoever comes back proves anew who they are: what authenticated them before stays ended, the keys too. That of the `Token`
                 // scheme is a function of the token version.
-                update.push_str(", #token_version = :next_version, #api_keys = :nothing REMOVE #auth_key");
+                update.push_str(", #token_version = :next_version, #api_keys = :no_keys REMOVE #auth_key");
                 placeholders = placeholders
                     .name("#token_version", "token_version")
                     .value(":next_version", user.token_version.next())?
-                    .value(":nothing", &NOTHING)?;
+                    .value(":no_keys", &NOTHING)?;
                 let (same_keys, with_keys) = keys_are_as_in(&user, placeholders)?;
                 condition.push_str(&format!(" AND {same_keys}"));
                 placeholders = with_keys;
@@ -493,13 +493,14 @@ impl Store {
         let begins_anew = password.is_some() || !user.active;
         if begins_anew {
             update.push_str(
-                ", #token_version = :next_version, #sessions = :nothing, #api_keys = :nothing REMOVE #auth_key",
+                ", #token_version = :next_version, #sessions = :nothing, #api_keys = :no_keys REMOVE #auth_key",
             );
             placeholders = placeholders
                 .name("#token_version", "token_version")
                 .name("#sessions", "sessions")
                 .value(":next_version", user.token_version.next())?
-                .value(":nothing", &NOTHING)?;
+                .value(":nothing", &NOTHING)?
+                .value(":no_keys", &NOTHING)?;
         }
         // The account that was read, with the password and the keys that it had.
         let (same_keys, placeholders) = keys_are_as_in(user, placeholders)?;

@@ -286,7 +286,9 @@ impl Store {
             .value(":old_password", &seen.password_hash)?
             .value(":new_password", hash)?
             .value(":next_version", seen.token_version.next())?
-            .value(":nothing", &NOTHING)?;
+            .value(":nothing", &NOTHING)?
+            // A value of its own: an engine may store one that is named twice as one map, in both places.
+            .value(":no_keys", &NOTHING)?;
         // The password that was checked must still be the password, and no key may be given out between.
         let (same_keys, placeholders) = keys_are_as_in(seen, placeholders)?;
         let condition = format!("{} AND #password = :old_password AND {same_keys}", holds_for(caller));
@@ -296,7 +298,7 @@ impl Store {
             .set_key(Some(key::user(&seen.key())))
             .update_expression(
                 "SET #password = :new_password, #token_version = :next_version, #sessions = :nothing, \
-                 #api_keys = :nothing REMOVE #auth_key",
+                 #api_keys = :no_keys REMOVE #auth_key",
             )
             .condition_expression(condition)
             .set_expression_attribute_names(names)
