@@ -233,13 +233,14 @@ def operate(emulator, url, table, ada):
     gone = next(iter(old))
     emulator.recipe("Rotate the signing seed", 1, after=f"revoke KEY#{gone}")
     check(keys() == keys() - old, "a key that was revoked is no longer published")
+    # Who signed in with that key has to do it again.
+    root.log_in("root", made["password"])
 
     emulator.recipe("Ship one function")
     check(ada.balance() == balance - 50, "a function that was shipped alone answers")
 
     _, _, headers = ada.ask("GET", "/api/v1/users/me")
     line = emulator.recipe("One request's story, one user's story", REQUEST=headers["X-Request-Id"])
-    print(line[:3000])
     check(json_in(line)["endpoint"] == "users-profile", "the line of a request is found by its id")
     story = root.ask("GET", "/api/v1/admin/users/ada/chats")
     check(story[0] == 200 and len(story[1]["data"]) == len(ada.ask("GET", "/api/v1/chats")[1]["data"]), "an admin reads what somebody was charged for")
