@@ -144,7 +144,7 @@ def price_table() -> str:
     for price in PRICES.values():
         seen = f"[{price['seen'].split('/')[2]}]({price['seen']})" if price["seen"] else "from memory: check"
         page = price["page"]
-        lines.append(row(price["what"], f"{price['usd']:.10f}".rstrip("0").rstrip("."), price["per"], f"[{page.split('/')[3]}]({page})", seen))
+        lines.append(row(price["what"], f"{price['usd']:.10f}".rstrip("0").rstrip("."), price["per"], f"[page]({page})", seen))
     return "\n".join(lines)
 
 
@@ -231,10 +231,37 @@ def fixed_table() -> str:
     return "\n".join(lines)
 
 
+def storage_table() -> str:
+    """What is paid for what is kept, and how much of it the daily reconciliation can look at."""
+    one = MEASURED["reconciliation"]
+    gigabytes = one["items"] * one["item_bytes"] / 1e9
+    # A scan reads 8 KB for a unit, as it need not be consistent.
+    scan = 30 * 1e6 / 8 * of("read") / 1e6
+    lines = head("every month", "for each GB in the table, $", "for each million chats, $", "for each million in conversations, $")
+    kilobytes = ASSUMED["answer_kb"]
+    for name, price in [
+        ("storage", of("table_gb")),
+        ("point-in-time recovery", of("backup_gb")),
+        ("daily reconciliation: a scan", scan),
+        ("daily reconciliation: its function", 30 * one["cpu_ms"] / 1000 / gigabytes * 1769 / 1024 * of("lambda_x86")),
+    ]:
+        lines.append(row(name, f"{price:.2f}", f"{price * kilobytes:.2f}", f"{price * kilobytes * 2:.2f}"))
+    lines += ["", *head("memory of `ledger-reconcile`", "share of a CPU", "MB a second at most", "GB in its 15 minutes", "chats in conversations", "$ for each GB")]
+    for size in SIZES:
+        share = min(1, size / 1769)
+        speed = gigabytes / (one["cpu_ms"] / 1000 / share)
+        most = speed * 900
+        mark = "**" if size == memory_of("ledger-reconcile") else ""
+        price = 1 / speed * size / 1024 * of("lambda_x86")
+        cells = [f"{size} MB", f"{share:.2f}", f"{speed * 1000:.1f}", f"{most:.1f}", f"{most / kilobytes / 2:.1f} million", f"{price:.4f}"]
+        lines.append(row(*(f"{mark}{cell}{mark}" for cell in cells)))
+    return "\n".join(lines)
+
+
 def month(rate: float, model: float, chat_memory: int | None = None, processor: str = "lambda_x86") -> dict[str, float]:
     """What a month of the mix at this mean rate costs."""
     requests = rate * MONTH
-    total = {"gateway": tiered("gateway", requests / 1.0) / 1e6, "Lambda": requests * of("lambda_request") / 1e6}
+    total = {"gateway": tiered("gateway", requests) / 1e6, "Lambda": requests * of("lambda_request") / 1e6}
     gb_seconds = reads = writes = logs = transfer = 0.0
     for name, share in MIX.items():
         memory = chat_memory if chat_memory and name in ASSUMED["asks_model"] else memory_of(name)
@@ -330,8 +357,8 @@ def lever_table() -> str:
     writes = sum(share * units(name)[1] for name, share in MIX.items())
     reads = sum(share * units(name)[0] for name, share in MIX.items())
     history = MIX["chats-list"]
-    # Provisioned for the mean at 70 % use; list prices of a unit for an hour, from memory.
-    provisioned = rate * (writes * 0.00065 + reads * 0.00013) / 0.7 * HOURS
+    # Provisioned at 70 % use, as if scaling followed every hour.
+    provisioned = rate * (writes * of("write_hour") + reads * of("read_hour")) / 0.7 * HOURS
     wide = sum(month(rate, model, chat_memory=256).values())
     lines = head("change", "$ a month", "what it costs otherwise")
     changes = [
@@ -342,7 +369,7 @@ def lever_table() -> str:
         ("no access log (`AccessLogs` = `none`)", -requests * gateway_line_bytes() / 1e9 * of("log_gb"), "requests that no function saw"),
         ("a hundredth of the traces (an X-Ray rule)", -(base["traces"] - 0.01 * requests * of("trace") / 1e6), "fewer traces to look at"),
         ("pages of 20 chats instead of 50, asked for by clients", -requests * history * (units("chats-list")[0] - 1 - math.ceil(20 * ASSUMED["answer_kb"] / 4)) * of("read") / 1e6, "more pages"),
-        ("an HTTP API instead of the REST API", -(base["gateway"] - requests * 1.0 / 1e6), "WAF, streams, preflights without a function, logs of refusals"),
+        ("an HTTP API instead of the REST API", -(base["gateway"] - requests * of("http_gateway") / 1e6), "WAF, streams, preflights without a function, logs of refusals"),
     ]  # fmt: skip
     lines += [row(name, f"{'−' if change < 0 else '+'}{dollars(abs(change))}", cost) for name, change, cost in changes]
     lines.append(row("**all of it as deployed**", f"**{dollars(all_of_it)}**", ""))
@@ -372,7 +399,7 @@ def need_table() -> str:
         row("write units a second", *each(lambda rate: rate * writes), "4 000 in a new table, 40 000 for a table"),
         row("read units a second", *each(lambda rate: rate * reads), "12 000 in a new table, 40 000 for a table"),
         row("new index entries a second, in one partition key", *each(lambda rate: rate * MIX["users-register"]), "1 000"),
-        row("log, MB a second", *each(lambda rate: rate * logged / 1e6), "no limit is known that this meets"),
+        row("log, MB a second", *each(lambda rate: rate * logged / 1e6), "Lambda delivers them; there is no quota to raise"),
         row("table, GB more a day", *each(lambda rate: rate * kept), "no limit"),
     ]
     return "\n".join(lines)
@@ -384,6 +411,7 @@ TABLES = {
     "memory": memory_table,
     "requests": request_table,
     "fixed": fixed_table,
+    "storage": storage_table,
     "comparison": comparison_table,
     "break-even": break_even_table,
     "levers": lever_table,
@@ -400,8 +428,8 @@ def main() -> int:
     text = DOCUMENT.read_text()
     new = text
     for name, table in tables.items():
-        mark = rf"(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)"
-        new, found = re.subn(mark, lambda match: match[1] + table + match[2], new, flags=re.S)
+        place = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        new, found = re.subn(place, lambda match: f"{match[1]}\n{table}\n\n{match[2]}", new, flags=re.S)
         if found != 1:
             print(f"docs/costs.md has {found} places for the table {name!r}")
             return 1

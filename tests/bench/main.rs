@@ -91,6 +91,9 @@ async fn main() {
         ("SIGNUP_TOKENS", "1000000"),
         ("REFRESH_TOKEN_SECONDS", "86400"),
         ("ACCESS_TOKEN_SECONDS", "86400"),
+        // Nobody here is slow enough to be a person.
+        ("CHATS_PER_MINUTE", "60000"),
+        ("LOGINS_PER_MINUTE", "0"),
     ];
     let system = System::start_direct(&overrides).await;
     let ada = system.account("ada").await;

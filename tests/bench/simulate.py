@@ -205,6 +205,11 @@ def day(mean: float) -> tuple[Callable[[float], float], float]:
     return lambda at: mean * (1.0 - 0.9 * math.cos(math.tau * at / 86_400)), 1.9 * mean
 
 
+def ramp(most: float, seconds: float) -> tuple[Callable[[float], float], float]:
+    """From nothing to the whole load, and then always the same."""
+    return lambda at: most * min(1.0, at / seconds), most
+
+
 def burst(mean: float, begin: float, seconds: float, times: float) -> tuple[Callable[[float], float], float]:
     """Always the same, but for a burst."""
     return lambda at: mean * (times if begin <= at < begin + seconds else 1.0), mean * times
@@ -228,6 +233,8 @@ class Case:
         if self.shape == "day":
             # The first hour of the night is not counted.
             (shape, peak), seconds, warm_up = day(rate), 90_000.0, 3_600.0
+        elif self.shape == "ramp":
+            (shape, peak), seconds, warm_up = ramp(rate, 1_200), 1_320.0, 0.0
         elif self.shape == "burst":
             (shape, peak), seconds, warm_up = burst(rate, 120, 30, 3), 240.0, 90.0
         else:
@@ -253,8 +260,8 @@ CASES = [
     Case("1 000", 1_000, "steady", 10, 1000),
     Case("1 000, burst to 3 000", 1_000, "burst", 2, 10_000),
     Case("1 000, burst to 3 000", 1_000, "burst", 10, 20_000),
-    Case("100 000", 100_000, "steady", 2, 150_000, scale=100),
-    Case("100 000, burst to 300 000", 100_000, "burst", 2, 400_000, scale=100),
+    Case("100 000, reached in 20 minutes", 100_000, "ramp", 2, 150_000, scale=100),
+    Case("100 000, reached in 20 minutes", 100_000, "ramp", 10, 600_000, scale=100),
 ]
 
 
