@@ -27,6 +27,7 @@ mod clients;
 mod closing;
 mod completions;
 mod conversations;
+mod deployed;
 mod edge;
 mod edge_fuzz;
 mod faults;

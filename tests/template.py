@@ -279,7 +279,7 @@ def check_alarms(name: str, deployed: Evaluated) -> None:
     for alarm, body in alarms.items():
         report(body["AlarmActions"] == [{"Ref": "AlarmTopic"}], alarm, "tells the topic")
         report(body["TreatMissingData"] == "notBreaching", alarm, "says what missing data means")
-    board = deployed.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
+    board = deployed.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"][0]
     board = json.loads(re.sub(r"\$\{([\w.]+)\}", r"\1", board))
     shown = {found.removesuffix(".Arn") for widget in board["widgets"] for found in widget["properties"].get("alarms", [])}
     report(shown == set(alarms), "the dashboard's alarms", shown ^ set(alarms))

@@ -248,9 +248,11 @@ fn text(yaml: &Yaml) -> Result<&str, BoxError> {
 }
 
 fn written(yaml: &Yaml) -> String {
-    match yaml.as_str() {
-        Some(text) => text.to_owned(),
-        None => elements(yaml).map(written).collect::<Vec<_>>().join(","),
+    match (yaml.as_str(), yaml.as_vec().map(Vec::as_slice)) {
+        (Some(text), _) => text.to_owned(),
+        // `!If [condition, then, else]`: what it is with the defaults.
+        (None, Some([condition, then, _])) if condition.as_str() == Some("HasOwnTable") => written(then),
+        _ => elements(yaml).map(written).collect::<Vec<_>>().join(","),
     }
 }
 

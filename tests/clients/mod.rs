@@ -71,15 +71,19 @@ async fn the_client_of_system_004_works_unchanged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_five_clients_work_against_one_deployment_at_once() {
-    let system = System::start().await;
+    all_five(&System::start().await).await;
+}
+
+/// Every client twice, all at once.
+pub async fn all_five(system: &System) {
     for round in ["first", "second"] {
         let names = [0, 1, 2, 3, 4].map(|number| format!("{round}{number}"));
         tokio::join!(
-            system_000::client(&system, &names[0]),
-            system_001::client(&system, &names[1]),
-            system_002::client(&system, &names[2]),
-            system_003::client(&system, &names[3]),
-            system_004::client(&system, &names[4]),
+            system_000::client(system, &names[0]),
+            system_001::client(system, &names[1]),
+            system_002::client(system, &names[2]),
+            system_003::client(system, &names[3]),
+            system_004::client(system, &names[4]),
         );
     }
 }

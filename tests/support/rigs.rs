@@ -26,18 +26,24 @@ use tokio::{
 
 use super::root;
 
-/// The command that a variable names, or `None` where there is none and none must be.
-fn command(variable: &str) -> Option<Command> {
-    let Ok(words) = std::env::var(variable) else {
-        let required = std::env::var("RIGS").is_ok_and(|value| value == "required");
-        assert!(!required, "{variable} is not set, and nothing may be skipped");
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        // Past the test harness, which swallows what passing tests print.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {variable} is not set");
-        return None;
-    };
+/// What a variable says, or `None` where it says nothing and need not.
+pub fn variable(name: &str) -> Option<String> {
+    if let Ok(value) = std::env::var(name) {
+        return Some(value);
+    }
+    let required = std::env::var("RIGS").is_ok_and(|value| value == "required");
+    assert!(!required, "{name} is not set, and nothing may be skipped");
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    // Past the test harness, which swallows what passing tests print.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {name} is not set");
+    None
+}
+
+/// The command that a variable names.
+fn command(name: &str) -> Option<Command> {
+    let words = variable(name)?;
     let mut words = words.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or_else(|| panic!("{variable} is empty")));
+    let mut command = Command::new(words.next().unwrap_or_else(|| panic!("{name} is empty")));
     command.args(words).stdin(Stdio::null()).kill_on_drop(true);
     Some(command)
 }

@@ -24,9 +24,10 @@ use tokio::{
 };
 
 use super::{
-    Lost, Recorded, Reply, Streaming, binaries,
+    Lost, Recorded, Reply, Site, Streaming, binaries,
     recorder::{Door, Recorder},
     reply::Format,
+    rigs,
     runtime::{Answer, Leaving, Runtime},
 };
 
@@ -53,6 +54,8 @@ pub const SEED: [u8; 32] = *b"a seed that only the tests know!";
 /// One deployment: a table, a gateway, and the processes of the functions that have been called.
 pub struct System {
     _engine: Option<Engine>,
+    /// Where it is, if somebody else deployed it.
+    site: Option<Site>,
     /// Speaks to the engine directly.
     pub client: Client,
     pub table: String,
@@ -291,6 +294,30 @@ impl System {
         let client = engine::client(engine_url);
         let table = format!("test-{}-{}", std::process::id(), next_number());
         template().create_table(&client, &table).await.unwrap();
+        Self::assemble(engine, engine_url, client, table, direct, overrides).await
+    }
+
+    /// What `sam deploy` made: requests go to its gateway over HTTP, and only the checks look into its table. `None` where the environment
+    /// names none, as [`super::rigs`] says.
+    pub async fn deployed() -> Option<Self> {
+        let url = rigs::variable("DEPLOYED_URL")?;
+        let [table, engine_url] =
+            ["DEPLOYED_TABLE", "AWS_ENDPOINT_URL_DYNAMODB"].map(|name| std::env::var(name).unwrap());
+        let client = engine::client(&engine_url);
+        let site = Site::new(url, client.clone(), &table);
+        let mut system = Self::assemble(None, &engine_url, client, table, None, &[]).await;
+        system.site = Some(site);
+        Some(system)
+    }
+
+    async fn assemble(
+        engine: Option<Engine>,
+        engine_url: &str,
+        client: Client,
+        table: String,
+        direct: Option<String>,
+        overrides: &[(&str, &str)],
+    ) -> Self {
         let recorder = Recorder::new(engine_url);
         let runtime = Runtime::default();
         let runtime_api = runtime.serve().await;
@@ -319,6 +346,7 @@ impl System {
         });
         Self {
             _engine: engine,
+            site: None,
             client,
             table,
             engine_url: engine_url.to_owned(),
@@ -334,8 +362,16 @@ impl System {
         self._engine.is_some()
     }
 
+    /// Whether its gateway answers preflights: that of the emulator which `sam deploy` is tried against does not.
+    pub fn answers_preflights(&self) -> bool {
+        self.site.is_none()
+    }
+
     /// Sends a request through the gateway as the deployed REST API would.
     pub async fn send(&self, request: Request) -> Reply {
+        if let Some(site) = &self.site {
+            return site.send(&request).await;
+        }
         self.deliver(&self.route(&request), request.rest_event()).await
     }
 
