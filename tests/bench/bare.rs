@@ -226,13 +226,19 @@ impl Bare {
                 drop(query.expression_attribute_values(":z", value("USER")).send().await?);
             }
             "Index" => {
-                let query = client.query().table_name(table).index_name("active-users").limit(1001);
+                let query = client.query().table_name(table).index_name("users").limit(1001);
                 let query = query
-                    .key_condition_expression("listed = :active")
+                    .key_condition_expression("listed = :all AND listed_as BETWEEN :first AND :last")
+                    .filter_expression("#active = :active")
+                    .expression_attribute_names("#active", "active")
                     .return_consumed_capacity(ReturnConsumedCapacity::Total);
+                let value = |text: &str| AttributeValue::S(text.into());
+                let query = query.expression_attribute_values(":all", value("ALL"));
+                let query = query.expression_attribute_values(":first", value("\0"));
+                let query = query.expression_attribute_values(":last", value("\u{10FFFF}"));
                 drop(
                     query
-                        .expression_attribute_values(":active", AttributeValue::S("ACTIVE".into()))
+                        .expression_attribute_values(":active", AttributeValue::Bool(true))
                         .send()
                         .await?,
                 );

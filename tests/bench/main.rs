@@ -4,6 +4,9 @@
 //! Everything runs on this machine: the engine and the Runtime API in this process, the function in its own. Latency is from the event
 //! handed to the runtime to its answer; CPU is the function's own, as the kernel accounts it. Compare ratios; absolute times are this
 //! machine's.
+//!
+//! After `--`, words choose the functions whose names hold one of them. `-- measure` prints what costs follow from instead, as JSON
+//! ([`measure`]).
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,6 +21,8 @@
 #[path = "../support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use more of this than the bench")]
 mod support;
+
+mod measure;
 
 use std::{
     collections::HashMap,
@@ -76,11 +81,19 @@ const MEGABYTES_WITHOUT: f64 = 3.0;
 
 #[tokio::main]
 async fn main() {
+    // Cargo adds options of its own.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let Some(("measure", names)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return measure::print(names).await;
+    }
     let overrides = [
         ("MESSAGE_COST_TOKENS", "1"),
         ("SIGNUP_TOKENS", "1000000"),
         ("REFRESH_TOKEN_SECONDS", "86400"),
         ("ACCESS_TOKEN_SECONDS", "86400"),
+        // Nobody here is slow enough to be a person.
+        ("CHATS_PER_MINUTE", "60000"),
+        ("LOGINS_PER_MINUTE", "0"),
     ];
     let system = System::start_direct(&overrides).await;
     let ada = system.account("ada").await;
@@ -98,10 +111,12 @@ async fn main() {
         "| function | MB | start ms | ÷ bare | p50 ms | p99 ms | ÷ bare | CPU ms | ÷ bare | bare: calls, start, p50, CPU |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for row in &ROWS {
-        measure(&system, &ada, row, &mut missed).await;
+    for row in ROWS.iter().filter(|row| is_chosen(row.binary, &words)) {
+        compare(&system, &ada, row, &mut missed).await;
     }
-    long_history(&system, &mut missed).await;
+    if is_chosen("chats-list", &words) {
+        long_history(&system, &mut missed).await;
+    }
     if missed.is_empty() {
         println!("\nEvery bar holds.");
     } else {
@@ -110,7 +125,12 @@ async fn main() {
     }
 }
 
-async fn measure(system: &System, ada: &Account, row: &Row, missed: &mut Vec<String>) {
+/// Whether a function is to be measured: without words, all are.
+fn is_chosen(binary: &str, words: &[String]) -> bool {
+    words.is_empty() || words.iter().any(|word| binary.contains(word.as_str()))
+}
+
+async fn compare(system: &System, ada: &Account, row: &Row, missed: &mut Vec<String>) {
     let megabytes = system.size_of(row.binary) / 1e6;
     let bare = format!("bare-{}", row.calls);
     // In turn, so that a slow minute of the machine hits both.

@@ -1083,8 +1083,7 @@ impl System {
 
     /// The CPU that the one process of a function has used so far, all its threads together.
     pub fn cpu_of(&self, binary: &str) -> Duration {
-        let processes = self.fleet.processes.lock().unwrap();
-        let Some(id) = processes.get(binary).and_then(|all| all.first()?.child.id()) else {
+        let Some(id) = self.process_of(binary) else {
             return Duration::ZERO;
         };
         let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
@@ -1095,6 +1094,20 @@ impl System {
         Duration::from_nanos(nanoseconds.sum())
     }
 
+    /// The most memory that the one process of a function has had so far, in KiB.
+    pub fn peak_memory_of(&self, binary: &str) -> u64 {
+        let id = self.process_of(binary).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// The one process of a function.
+    pub fn process_of(&self, binary: &str) -> Option<u32> {
+        let processes = self.fleet.processes.lock().unwrap();
+        processes.get(binary)?.first()?.child.id()
+    }
+
     /// A number that no other call gets.
     pub fn unique_number(&self) -> u32 {
         next_number()
@@ -1102,16 +1115,17 @@ impl System {
 
     /// The read units of the last request that a function logged.
     pub async fn last_read_units(&self, binary: &str) -> f64 {
+        let line: Value = serde_json::from_str(&self.last_line_of(binary).await).unwrap();
+        line["dynamodb_read_units"].as_f64().unwrap()
+    }
+
+    /// The line of the last request that a function logged.
+    pub async fn last_line_of(&self, binary: &str) -> String {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let logs = self.logs();
-        let of_function = logs
-            .iter()
-            .rev()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = of_function
-            .into_iter()
-            .find(|line| line["endpoint"] == binary)
-            .expect("it has logged");
-        last["dynamodb_read_units"].as_f64().unwrap()
+        let is_its = |line: &String| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["endpoint"] == binary
+        };
+        self.logs().into_iter().rev().find(is_its).expect("it has logged")
     }
 }
