@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -817,20 +817,23 @@ async fn a_deletion_among_messages_leaves_nothing_behind_and_the_books_right_in_
     let mut outcomes = BTreeSet::new();
     for round in 0..ROUNDS {
         let before = Books::of(&system, "ada").await.balance;
+        let began = Instant::now();
         let id = begin(&system, &ada, "first").await;
-        let after = |milliseconds: u64, request: Request| {
+        let message_takes = began.elapsed();
+        let after = |wait: Duration, request: Request| {
             let request = request.bearer(&ada.access);
             let system = &system;
             async move {
-                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                tokio::time::sleep(wait).await;
                 system.send(request).await
             }
         };
-        // A round trip or two either way.
+        // The deletion begins anywhere from before the messages to after them, however fast the machine and the engine are.
+        let share = |of: u32, step: u64| message_takes * u32::try_from(round * step % 14).unwrap() / of;
         let (one, two, deleted, look) = tokio::join!(
-            after(0, message(&id, "one")),
-            after(round % 3, message(&id, "two")),
-            after(round % 14, Request::new("DELETE", &path(&id))),
+            after(Duration::ZERO, message(&id, "one")),
+            after(share(28, 3), message(&id, "two")),
+            after(share(7, 1), Request::new("DELETE", &path(&id))),
             Books::of(&system, "ada")
         );
         look.check();
