@@ -13,7 +13,7 @@ use local::template::{Function, Route};
 use serde_json::Value;
 use shared::api::{self, Entry, TABLE};
 
-use crate::support::{Request, System, root, template};
+use crate::support::{About, Request, System, document, example_body, root, template, validator};
 
 fn functions() -> Vec<Function> {
     template().functions().unwrap()
@@ -108,7 +108,7 @@ fn the_template_routes_what_the_table_says_and_the_rest_to_the_fallback() {
     let paths = TABLE
         .iter()
         .flat_map(|entry| entry.paths.iter().copied())
-        .chain(["/", "/{proxy+}"]);
+        .chain(["/{proxy+}"]);
     let any: BTreeSet<_> = paths
         .map(|path| Route {
             method: "ANY".into(),
@@ -145,13 +145,13 @@ fn the_watch_router_serves_both_spellings_of_every_path() {
         }
     }
     let mut wanted = BTreeMap::new();
-    let mut block = format!("\"/\" = \"{0}\"\n\"/{{*path}}\" = \"{0}\"\n", api::FALLBACK);
-    for path in ["/", "/{*path}"] {
-        wanted.insert((path.to_owned(), "*".to_owned()), api::FALLBACK.to_owned());
-    }
+    let mut block = format!("\"/{{*path}}\" = \"{}\"\n", api::FALLBACK);
+    wanted.insert(("/{*path}".to_owned(), "*".to_owned()), api::FALLBACK.to_owned());
     let paths: BTreeSet<_> = TABLE.iter().flat_map(|entry| entry.paths.iter().copied()).collect();
     for path in paths {
-        for spelling in [path.to_owned(), format!("{path}/")] {
+        // The root has one spelling.
+        let spellings = BTreeSet::from([path.to_owned(), format!("{}/", path.trim_end_matches('/'))]);
+        for spelling in spellings {
             let mut routes = Vec::new();
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
                 let here = |entry: &&Entry| entry.method.as_str() == method && entry.paths.contains(&path);
@@ -181,7 +181,8 @@ async fn every_event_is_understood_by_its_function() {
         // The placeholders for tokens are not valid; everything else about the events is.
         let expected = match name.as_str() {
             "users-register" => 201,
-            "users-login" | "system-health" | "keys-list" => 200,
+            "users-login" | "system-health" | "system-openapi" | "keys-list" => 200,
+            name if name.starts_with("pages-") => 200,
             "system-fallback" => 404,
             _ => 401,
         };
@@ -200,8 +201,6 @@ async fn success_has_the_status_that_the_table_says() {
     let chat = serde_json::json!({"message": "hello", "conversation_id": "new"});
     let chat = Request::post("/api/v1/chats", &chat).bearer(&ada.access);
     let chat = system.send(chat).await;
-    let refresh = serde_json::json!({"refresh": ada.refresh});
-    let credentials = serde_json::json!({"username": "ada", "password": ada.password});
     system.set_text(&ada, "role", "admin").await;
     let bob = system.account("bob").await;
     for entry in TABLE {
@@ -214,6 +213,7 @@ async fn success_has_the_status_that_the_table_says() {
                 _ => chat.body["chat"]["id"].as_str().unwrap().to_owned(),
             };
             let path = path.replace("{id}", &id).replace("{username}", "bob");
+            let path = path.replace("{file}", pages::ASSETS[0].file);
             let method = entry.method.as_str();
             let caller = match entry.name {
                 // These end the session of who calls them.
@@ -221,25 +221,15 @@ async fn success_has_the_status_that_the_table_says() {
                 "users-password" | "users-delete" => system.account(&format!("gone-{}", system.unique_number())).await,
                 _ => ada.clone(),
             };
-            let body = match entry.name {
-                "users-register" => {
-                    let name = format!("new-{}", system.unique_number());
-                    Some(serde_json::json!({"username": name, "password": bob.password}))
-                }
-                "users-login" => Some(credentials.clone()),
-                "token-refresh" => Some(refresh.clone()),
-                "users-password" => Some(serde_json::json!({"old": caller.password, "new": "another horse battery"})),
-                "users-delete" => Some(serde_json::json!({"password": caller.password})),
-                "api-keys-create" => Some(serde_json::json!({"name": "a key"})),
-                "chats-send" | "chats-stream" => Some(serde_json::json!({"message": "hello"})),
-                "completions-create" => {
-                    Some(serde_json::json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}))
-                }
-                "conversations-update" => Some(serde_json::json!({"title": "Ledgers"})),
-                "admin-update" => Some(serde_json::json!({"role": "staff"})),
-                "admin-adjust" => Some(serde_json::json!({"amount": 5, "reason": "a test"})),
-                _ => None,
+            let about = About {
+                target: &bob.username,
+                ..About::caller(&caller)
             };
+            let mut body = example_body(entry, &about);
+            if entry.name == "users-register" {
+                let name = format!("new-{}", system.unique_number());
+                body = body.map(|body| serde_json::json!({"username": name, "password": body["password"]}));
+            }
             let request = body.map_or_else(
                 || Request::new(method, &path),
                 |body| Request::with_body(method, &path, &body),
@@ -255,18 +245,62 @@ async fn success_has_the_status_that_the_table_says() {
             } else {
                 let content_type = match entry.name {
                     "chats-stream" => "text/event-stream; charset=utf-8",
+                    "pages-assets" => pages::ASSETS[0].media_type,
+                    name if name.starts_with("pages-") => "text/html; charset=utf-8",
                     _ => "application/json",
                 };
                 assert_eq!(reply.header("content-type"), content_type, "{}", entry.name);
             }
-            let public = matches!(entry.name, "keys-list");
-            let caching = if public { "public, max-age=300" } else { "no-store" };
+            let caching = match entry.name {
+                "keys-list" => "public, max-age=300",
+                "system-openapi" => "no-cache",
+                "pages-assets" => "public, max-age=31536000, immutable",
+                name if name.starts_with("pages-") => "no-cache",
+                _ => "no-store",
+            };
             assert_eq!(reply.header("cache-control"), caching, "{}", entry.name);
         }
     }
     let last = system.login("ada", &ada.password).await;
     let logout = Request::post("/api/v1/users/logout", &serde_json::json!({"refresh": last.refresh}));
     system.send(logout.bearer(&last.access)).await.expect_status(200);
+}
+
+#[test]
+fn what_the_openapi_document_shows_is_what_it_says() {
+    let mut shown = 0;
+    let operations = document()["paths"].as_object().unwrap().values();
+    for operation in operations.flat_map(|path| path.as_object().unwrap().values()) {
+        let responses = operation["responses"].as_object().unwrap().values();
+        let bodies = responses.chain([&operation["requestBody"]]);
+        for media in bodies
+            .map(|body| &body["content"]["application/json"])
+            .filter(|media| media.get("example").is_some())
+        {
+            let errors: Vec<_> = validator(&media["schema"])
+                .iter_errors(&media["example"])
+                .map(|error| error.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{}: {errors:?}", operation["operationId"]);
+            shown += 1;
+        }
+    }
+    assert!(shown > TABLE.len(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_is_served_with_the_address_it_was_asked_for_at() {
+    let system = System::start().await;
+    for path in ["/openapi.json", "/openapi.json/"] {
+        let reply = system.send(Request::get(path)).await.expect_status(200);
+        let mut served = reply.body;
+        assert_eq!(served["servers"], serde_json::json!([{"url": "/dev"}]));
+        served["servers"] = document()["servers"].clone();
+        assert!(served == *document(), "it is the snapshot");
+        // The watcher has no stages.
+        let reply = system.send_v2(Request::get(path)).await.expect_status(200);
+        assert!(reply.body == *document(), "it is the snapshot");
+    }
 }
 
 /// Every Rust file below a directory, with its path relative to it.
@@ -285,7 +319,8 @@ fn sources(directory: &Path, below: &str, found: &mut Vec<(String, String)>) {
 #[test]
 fn arrows_between_modules_point_downward() {
     // Each layer may use those below it and its own.
-    let layers: [&[&str]; 7] = [
+    let layers: [&[&str]; 8] = [
+        &["openapi"],
         &["lambda"],
         &["api"],
         &["admin", "conversations", "reconcile"],

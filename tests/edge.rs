@@ -47,7 +47,6 @@ async fn the_published_keys_verify_what_was_signed() {
 async fn unknown_paths_are_404_and_other_methods_405() {
     let system = System::start().await;
     for path in [
-        "/",
         "/api",
         "/api/v1",
         "/api/v1/nothing",
@@ -57,6 +56,8 @@ async fn unknown_paths_are_404_and_other_methods_405() {
         "/api/v1/users//",
         "/%00",
         "/api/v1/users/all/x",
+        "/assets",
+        "/assets/a/b",
     ] {
         for method in ["GET", "POST", "DELETE"] {
             system
@@ -210,7 +211,7 @@ async fn preflights_are_answered_for_listed_origins_alone_and_as_the_deployed_ga
     // The gateway's own answer is a template, which `tests/preflight.py` runs; the header values stand in both.
     let template = std::fs::read_to_string(crate::support::root().join("template.yaml")).unwrap();
     let paths = shared::api::TABLE.iter().flat_map(|entry| entry.paths);
-    for path in paths.copied().chain(["/", "/nothing"]) {
+    for path in paths.copied().chain(["/nothing"]) {
         for origin in ["https://chat.example", "https://app.example"] {
             let reply = preflight(path, origin).await.expect_status(204);
             assert_eq!(reply.header("access-control-allow-origin"), origin, "{path}");
@@ -370,5 +371,75 @@ async fn a_table_out_of_reach_is_503_and_says_to_try_again() {
         let reply = system.send(Request::post(path, &body)).await.expect_error(503, "busy");
         assert_eq!(reply.header("retry-after"), "1");
         assert!(!reply.text.contains("127.0.0.1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_for_its_address_and_asked_for_again() {
+    let system = System::start().await;
+    // The root, a page, its other spelling; in both formats, with the stage that the harness puts before or not.
+    for path in ["/", "/admin", "/admin/", "/docs"] {
+        let rest = system.send(Request::get(path)).await.expect_status(200);
+        assert!(rest.text.contains("<base href=\"/dev/\">"), "{path}: {}", rest.text);
+        let http = system.send_v2(Request::get(path)).await.expect_status(200);
+        assert!(http.text.contains("<base href=\"/\">"), "{path}: {}", http.text);
+        for reply in [&rest, &http] {
+            assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
+            assert_eq!(reply.header("cache-control"), "no-cache");
+            assert_eq!(reply.header("x-content-type-options"), "nosniff");
+            assert_eq!(reply.header("referrer-policy"), "no-referrer");
+            assert_eq!(reply.header("cross-origin-opener-policy"), "same-origin");
+            let policy = reply.header("content-security-policy");
+            assert!(
+                policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
+                "{policy}"
+            );
+        }
+        let tag = rest.header("etag").to_owned();
+        for known in [
+            tag.clone(),
+            tag.replace("W/", ""),
+            format!("\"other\", {tag}"),
+            "*".into(),
+        ] {
+            let again = system.send(Request::get(path).header("If-None-Match", &known)).await;
+            assert_eq!((again.status, again.text.as_str()), (304, ""), "{known}");
+            assert_eq!(again.header("etag"), tag);
+            assert!(!again.headers.contains_key("content-type"));
+        }
+        let other = Request::get(path).header("If-None-Match", "W/\"other\"");
+        system.send(other).await.expect_status(200);
+    }
+    assert!(system.take_recorded().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_is_made_of_is_kept_for_good_and_never_missing() {
+    let system = System::start().await;
+    for asset in pages::ASSETS {
+        let reply = system.send(Request::get(&format!("/assets/{}", asset.file))).await;
+        let reply = reply.expect_status(200);
+        assert_eq!(reply.text, asset.text);
+        assert_eq!(reply.header("content-type"), asset.media_type);
+        assert_eq!(reply.header("cache-control"), "public, max-age=31536000, immutable");
+        // A page of the version before asks for its own files while this version is being deployed.
+        let (name, rest) = asset.file.rsplit_once('-').unwrap();
+        let (_, extension) = rest.split_once('.').unwrap();
+        let other = system
+            .send(Request::get(&format!("/assets/{name}-00000000.{extension}")))
+            .await;
+        let other = other.expect_status(200);
+        assert_eq!(other.text, asset.text);
+        assert_eq!(other.header("cache-control"), "no-store");
+    }
+    for nothing in [
+        "nothing-00000000.js",
+        "chat.js",
+        "..%2Fchat.js",
+        "%00",
+        "chat-00000000.png",
+    ] {
+        let reply = system.send(Request::get(&format!("/assets/{nothing}"))).await;
+        reply.expect_error(404, "not_found");
     }
 }

@@ -196,8 +196,8 @@ async fn every_endpoint_refuses_the_wrong_caller() {
     println!("{cases} cases, {refused} refused");
     let target = system.items("target").await;
     let user = target.iter().find(|item| item["sk"].as_s().unwrap() == "USER").unwrap();
-    // Three kinds of admin adjusted it by 5 and gave it a role; nobody else changed anything.
-    assert_eq!(user["balance"], AttributeValue::N("4015".into()));
+    // Three kinds of admin adjusted it by 500 and gave it a role; nobody else changed anything.
+    assert_eq!(user["balance"], AttributeValue::N("5500".into()));
     assert_eq!(user["role"], AttributeValue::S("staff".into()));
     system.check_ledger("target").await;
 }

@@ -37,7 +37,7 @@ const fn bar(
     }
 }
 
-const BARS: [Bar; 53] = [
+const BARS: [Bar; 58] = [
     bar("users-register", "/api/v1/users", "sign-up", 1, 1, 2.0),
     // Account and key are stored together or not at all, which a transaction costs.
     bar("users-register", "/api/register", "classic sign-up", 1, 1, 5.0),
@@ -161,6 +161,11 @@ const BARS: [Bar; 53] = [
     bar("admin-audit", "/api/v1/admin/audit", "first page", 1, 2, 0.0),
     bar("keys-list", "/.well-known/jwks.json", "keys", 1, 1, 0.0),
     bar("system-health", "/api/v1/health", "health", 0, 0, 0.0),
+    bar("system-openapi", "/openapi.json", "document", 0, 0, 0.0),
+    bar("pages-chat", "/", "page", 0, 0, 0.0),
+    bar("pages-admin", "/admin", "page", 0, 0, 0.0),
+    bar("pages-docs", "/docs", "page", 0, 0, 0.0),
+    bar("pages-assets", "/assets/chat-AAAAAAAA.js", "script", 0, 0, 0.0),
 ];
 
 /// A conversation of two chats.
@@ -815,7 +820,18 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
     keep(&mut done, "keys-list");
     system.send(Request::get("/api/v1/health")).await.expect_status(200);
     keep(&mut done, "system-health");
-    system.send(Request::get("/")).await.expect_status(404);
+    system.send(Request::get("/openapi.json")).await.expect_status(200);
+    keep(&mut done, "system-openapi");
+    for (path, name) in [
+        ("/", "pages-chat"),
+        ("/admin", "pages-admin"),
+        ("/docs", "pages-docs"),
+        ("/assets/chat-AAAAAAAA.js", "pages-assets"),
+    ] {
+        system.send(Request::get(path)).await.expect_status(200);
+        keep(&mut done, name);
+    }
+    system.send(Request::get("/nothing")).await.expect_status(404);
     keep(&mut done, "system-fallback");
 
     for function in &functions {

@@ -130,7 +130,7 @@ async fn serve(options: &Options, root: &Path, data: &Path) -> Result<(), BoxErr
 fn announce(port: u16, dynamodb: &str, cargo_lambda: &Path) {
     let base = format!("http://127.0.0.1:{port}");
     eprintln!(
-        "\nready: {base}/api/v1/\n  DynamoDB: {dynamodb} (table {TABLE})\n\n\
+        "\nready: {base}/api/v1/\n  pages: {base}/, {base}/admin, {base}/docs\n  DynamoDB: {dynamodb} (table {TABLE})\n\n\
          try:\n  curl -X POST {base}/api/v1/users -H 'Content-Type: application/json' \\\n    \
          -d '{{\"username\": \"ada\", \"password\": \"correct horse battery\"}}'\n\n\
          make an admin:\n  {} lambda invoke admin-bootstrap -A 127.0.0.1 -P {port} --data-ascii '{{\"username\": \"root\"}}'\n\n\

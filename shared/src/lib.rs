@@ -20,6 +20,8 @@ pub mod error;
 pub mod lambda;
 pub mod meter;
 pub mod model;
+#[cfg(test)]
+mod openapi;
 pub mod pacing;
 pub mod reconcile;
 pub mod sessions;

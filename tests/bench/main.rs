@@ -56,8 +56,10 @@ const fn row(binary: &'static str, calls: &'static str, requests: usize, cpu: Op
     }
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     row("system-health", "", 2_000, None),
+    row("pages-chat", "", 2_000, None),
+    row("pages-assets", "", 1_000, None),
     row("system-fallback", "", 2_000, None),
     row("keys-list", "Keys", 1_000, None),
     row("users-balance", "GetItem", 2_000, Some(0.45)),
@@ -278,6 +280,8 @@ impl Feed {
     async fn new(system: &System, ada: &Account, binary: &str) -> Self {
         let request = match binary {
             "system-health" => Some(Request::get("/api/v1/health")),
+            "pages-chat" => Some(Request::get("/")),
+            "pages-assets" => Some(Request::get("/assets/chat-AAAAAAAA.js")),
             "system-fallback" => Some(Request::get("/nothing")),
             "keys-list" => Some(Request::get("/.well-known/jwks.json")),
             "users-balance" => Some(Request::get("/api/v1/users/token-balance").bearer(&ada.access)),

@@ -1,7 +1,7 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::api::{AccessKind, Entry, TABLE};
 
-use super::{Account, Request};
+use super::{Account, Request, document};
 
 /// One route of one endpoint, with a request that is right but for its credentials. What attacks every endpoint is driven from these, so
 /// that a new endpoint cannot be forgotten.
@@ -75,7 +75,10 @@ pub fn examples(about: &About<'_>) -> Vec<Example> {
         };
         let example = move |path: &&str| Example {
             entry,
-            path: path.replace("{id}", id).replace("{username}", about.target),
+            path: path
+                .replace("{id}", id)
+                .replace("{username}", about.target)
+                .replace("{file}", pages::ASSETS[0].file),
             body: body(entry, about),
         };
         entry.paths.iter().map(example)
@@ -90,24 +93,32 @@ pub fn protected(about: &About<'_>) -> Vec<Example> {
     all
 }
 
-fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
+/// The body that the OpenAPI document shows, with what the caller really has in the place of what is made up there.
+pub fn body(entry: &Entry, about: &About<'_>) -> Option<Value> {
+    let operation = &document()["paths"][entry.paths[0]][entry.method.as_str().to_lowercase()];
+    let mut body = operation["requestBody"]["content"]["application/json"]["example"].clone();
+    let members = body.as_object_mut();
+    assert_eq!(
+        members.is_some(),
+        entry.reads_body,
+        "docs/openapi.json shows what {} reads",
+        entry.name
+    );
+    let members = members?;
     let caller = about.caller;
-    let body = match entry.name {
-        "users-register" => json!({"username": "somebody", "password": "correct horse battery"}),
-        "users-login" => json!({"username": caller.username, "password": caller.password}),
-        "token-refresh" | "users-logout" => json!({"refresh": caller.refresh}),
-        "users-password" => json!({"old": caller.password, "new": "another horse battery"}),
-        "users-delete" => json!({"password": caller.password}),
-        "api-keys-create" => json!({"name": "a key"}),
-        "chats-send" | "chats-stream" => json!({"message": "hello"}),
-        "completions-create" => json!({"model": "echo", "messages": [{"role": "user", "content": "hello"}]}),
-        "conversations-update" => json!({"title": "Ledgers"}),
-        "admin-update" => json!({"role": "staff", "reason": "a test"}),
-        "admin-adjust" => json!({"amount": 5, "reason": "a test"}),
-        name => {
-            assert!(!entry.reads_body, "say here what {name} reads");
-            return None;
-        }
+    let own = match entry.name {
+        "users-register" => vec![("username", "somebody")],
+        "users-login" => vec![("username", caller.username.as_str()), ("password", &caller.password)],
+        "token-refresh" | "users-logout" => vec![("refresh", caller.refresh.as_str())],
+        "users-password" => vec![("old", caller.password.as_str())],
+        "users-delete" => vec![("password", caller.password.as_str())],
+        _ => Vec::new(),
     };
+    for (member, value) in own {
+        let shown = members
+            .get_mut(member)
+            .unwrap_or_else(|| panic!("{} has no {member}", entry.name));
+        *shown = value.into();
+    }
     Some(body)
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::{
     Request, Streaming, System,
+    contract::Asked,
     reply::{Format, Reply},
     runtime::Answer,
 };
@@ -48,14 +49,18 @@ async fn answer(State(system): State<Weak<System>>, received: Received) -> Respo
     if !body.is_empty() {
         request = request.raw_body(std::str::from_utf8(&body).unwrap());
     }
+    let asked = Asked::of(&system.route(&request), &request.rest_event());
     match system.forward(&request).await {
         Some(Answer::Response(response)) => {
             let reply = Reply::read(&response, Format::Rest, true);
             system.keep_secrets_told(&reply.body);
+            if let Some(asked) = asked {
+                asked.check(reply.status, &reply.headers, &reply.text);
+            }
             respond(reply.status, &reply.headers, Body::from(reply.text))
         }
         Some(Answer::Stream(prelude, pieces)) => {
-            let (status, headers, pieces) = Streaming::new(&prelude, pieces).into_parts();
+            let (status, headers, pieces) = Streaming::new(&prelude, pieces, asked).into_parts();
             let body = stream::unfold(pieces, |mut pieces| async {
                 let (_, piece) = pieces.recv().await?;
                 Some((Ok::<_, std::io::Error>(piece), pieces))

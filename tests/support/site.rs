@@ -56,7 +56,11 @@ impl Site {
                 }
             }
         });
-        Streaming::new(&json!({"statusCode": parts.status.as_u16(), "headers": headers}), told)
+        Streaming::new(
+            &json!({"statusCode": parts.status.as_u16(), "headers": headers}),
+            told,
+            None,
+        )
     }
 
     /// Hears a stream of either form to its end: all of its events, and how long before its end the first words came. `meanwhile` is

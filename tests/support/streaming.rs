@@ -4,6 +4,8 @@ use axum::body::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::contract::Asked;
+
 /// What a client gets from a gateway that streams.
 #[derive(Debug)]
 pub struct Streaming {
@@ -11,6 +13,7 @@ pub struct Streaming {
     pub headers: BTreeMap<String, String>,
     pieces: UnboundedReceiver<(Instant, Bytes)>,
     read: String,
+    asked: Option<Asked>,
 }
 
 /// A server-sent event.
@@ -25,15 +28,21 @@ pub struct Told {
 }
 
 impl Streaming {
-    pub fn new(prelude: &Value, pieces: UnboundedReceiver<(Instant, Bytes)>) -> Self {
+    /// What is told is checked against the document, if it is said what was asked for.
+    pub fn new(prelude: &Value, pieces: UnboundedReceiver<(Instant, Bytes)>, asked: Option<Asked>) -> Self {
         let headers = prelude["headers"].as_object().expect("the prelude has headers");
         let header = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
-        Self {
+        let told = Self {
             status: prelude["statusCode"].as_u64().unwrap().try_into().unwrap(),
             headers: headers.iter().map(header).collect(),
             pieces,
             read: String::new(),
+            asked,
+        };
+        if let Some(asked) = &told.asked {
+            asked.check_head(told.status, &told.headers);
         }
+        told
     }
 
     /// The status, the headers and the pieces of the body.
@@ -48,10 +57,13 @@ impl Streaming {
             if let Some((event, rest)) = self.read.split_once("\n\n") {
                 let event = parse(event, at);
                 self.read = rest.to_owned();
-                match event {
-                    Some(event) => return Some(event),
-                    None => continue,
+                let Some(event) = event else {
+                    continue;
+                };
+                if let Some(asked) = &self.asked {
+                    asked.check_event(&event);
                 }
+                return Some(event);
             }
             match self.pieces.recv().await {
                 Some((came, piece)) => {

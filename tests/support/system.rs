@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     Lost, Recorded, Reply, Site, Streaming, binaries,
+    contract::Asked,
     recorder::{Door, Recorder},
     reply::Format,
     rigs,
@@ -403,30 +404,26 @@ impl System {
             Format::Rest
         };
         self.keep_secrets_of(&event);
+        let asked = Asked::of(binary, &event);
         let answered = self.runtime.invoke(binary, event.to_string());
         let answer = tokio::select! {
             answer = answered => answer.ok(),
             () = self.all_dead(binary) => None,
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{binary} does not answer; it said: {:#?}", self.logs()),
         };
-        match answer? {
-            Answer::Response(response) => {
-                let reply = Reply::read(&response, format, !binary.starts_with("bare-"));
-                self.keep_secrets_told(&reply.body);
-                Some(reply)
-            }
+        let reply = match answer? {
+            Answer::Response(response) => Reply::read(&response, format, !binary.starts_with("bare-")),
             Answer::Stream(prelude, pieces) => {
-                let streaming = Streaming::new(&prelude, pieces);
+                let streaming = Streaming::new(&prelude, pieces, None);
                 let (status, headers) = (streaming.status, streaming.headers.clone());
                 let text = streaming.text().await;
                 let body: Value = serde_json::from_str(&text).unwrap_or_default();
-                self.keep_secrets_told(&body);
-                Some(Reply {
+                Reply {
                     status,
                     headers,
                     body,
                     text,
-                })
+                }
             }
             Answer::Error(error) => {
                 panic!(
@@ -435,13 +432,21 @@ impl System {
                     self.logs()
                 )
             }
+        };
+        self.keep_secrets_told(&reply.body);
+        if let Some(asked) = asked {
+            asked.check(reply.status, &reply.headers, &reply.text);
         }
+        Some(reply)
     }
 
     /// Sends a request through a gateway that streams: comes back with the status, before there is more.
     pub async fn stream(&self, request: Request) -> Streaming {
         match self.forward(&request).await {
-            Some(Answer::Stream(prelude, pieces)) => Streaming::new(&prelude, pieces),
+            Some(Answer::Stream(prelude, pieces)) => {
+                let asked = Asked::of(&self.route(&request), &request.rest_event());
+                Streaming::new(&prelude, pieces, asked)
+            }
             other => panic!("there is no stream ({other:?}); it said: {:#?}", self.logs()),
         }
     }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, ChatPageRequest, Endpoint, Family, Input, Method, Outcome, Parts, Staff, users::required};
+use super::{
+    Admin, ChatPageRequest, Endpoint, Family, Input, Method, Outcome, Parameter, Parts, Staff, users::required,
+};
 use crate::{
     admin::{Adjusted, AuditPage, LedgerPage, SearchPage, UserChange},
     domain::{
@@ -65,7 +67,14 @@ pub struct SearchRequest {
 }
 
 impl Input for SearchRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = &[
+        Parameter::Prefix,
+        Parameter::Active,
+        Parameter::Limit(ChatPageRequest::SIZE),
+        Parameter::Cursor,
+    ];
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         let active = match parts.query("active")? {
@@ -78,14 +87,16 @@ impl Input for SearchRequest {
             prefix: NamePrefix::parse(parts.query("prefix")?.unwrap_or_default())?,
             active,
             cursor: parts.query("cursor")?.map(str::to_owned),
-            size: PageSize::parse::<100>(parts.query("limit")?, 50)?,
+            size: parts.page_size(ChatPageRequest::SIZE)?,
         })
     }
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct SearchBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<FoundUserBody>,
@@ -93,10 +104,12 @@ pub struct SearchBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FoundUserBody {
     username: String,
     role: Role,
     active: bool,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     date_joined: String,
 }
 
@@ -127,6 +140,7 @@ pub struct UserRequest {
 }
 
 impl Input for UserRequest {
+    type Body = ();
     const READS_BODY: bool = false;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -137,8 +151,10 @@ impl Input for UserRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct UserBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     user: UserData,
@@ -146,6 +162,7 @@ pub struct UserBody {
 
 /// An account as staff see it: no hash, no key, no session's name.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct UserData {
     id: String,
     username: Username,
@@ -157,19 +174,26 @@ struct UserData {
     signup_grant: Amount,
     sessions: Vec<SessionData>,
     holds: Vec<HoldData>,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     date_joined: String,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct SessionData {
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     last_refresh: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     expires_at: String,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct HoldData {
     cost: Amount,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     placed_at: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     lease_until: String,
 }
 
@@ -215,18 +239,29 @@ pub struct UpdateRequest {
     pub change: UserChange,
 }
 
+/// A change: one of `active` and `role`, or both.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("anyOf" = [{"required": ["active"], "properties": {"active": {"type": "boolean"}}}, {"required": ["role"], "properties": {"role": {"type": "string"}}}])))]
+#[doc(hidden)]
+pub struct UpdateMembers {
+    /// Whether the user may do anything at all.
+    active: Option<bool>,
+    /// What the user may do.
+    #[cfg_attr(test, schemars(with = "Option<Role>"))]
+    role: Option<String>,
+    /// Why: one line; white space around it is left out.
+    #[cfg_attr(test, schemars(length(min = 1, max = Reason::MAX_CHARS), regex(pattern = crate::domain::ONE_LINE)))]
+    reason: Option<String>,
+}
+
 impl Input for UpdateRequest {
+    type Body = UpdateMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            active: Option<bool>,
-            role: Option<String>,
-            reason: Option<String>,
-        }
         let user = username(&parts)?;
-        let wire: Wire = parts.body()?;
+        let wire: UpdateMembers = parts.body()?;
         if wire.active.is_none() && wire.role.is_none() {
             return Err(Invalid::new("active", "Active or role is required").into());
         }
@@ -254,18 +289,28 @@ pub struct AdjustRequest {
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
+/// An adjustment.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct AdjustMembers {
+    /// How many tokens to put on the balance; negative to take them off. Not zero, and the balance does not go below zero.
+    #[cfg_attr(test, schemars(required, range(min = -Adjustment::MOST, max = Adjustment::MOST), extend("not" = {"const": 0})))]
+    amount: Option<i64>,
+    /// Why: one line; white space around it is left out.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = Reason::MAX_CHARS), regex(pattern = crate::domain::ONE_LINE)))]
+    reason: Option<String>,
+}
+
 impl Input for AdjustRequest {
+    type Body = AdjustMembers;
     const READS_BODY: bool = true;
+    const TAKES_KEY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            amount: Option<i64>,
-            reason: Option<String>,
-        }
         let user = username(&parts)?;
         let idempotency_key = parts.idempotency_key()?;
-        let wire: Wire = parts.body()?;
+        let wire: AdjustMembers = parts.body()?;
         Ok(Self {
             user,
             amount: Adjustment::parse(required("amount", wire.amount, "Amount is required")?)?,
@@ -276,8 +321,10 @@ impl Input for AdjustRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct AdjustedBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     username: UserKey,
@@ -286,14 +333,17 @@ pub struct AdjustedBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct LedgerEntryBody {
     id: String,
+    #[cfg_attr(test, schemars(extend("enum" = ["signup", "adjustment", "correction", "deletion"])))]
     kind: &'static str,
     amount: i64,
     reason: String,
     actor: Option<UserKey>,
     actor_id: Option<String>,
     balance_after: Option<Amount>,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     timestamp: String,
 }
 
@@ -344,7 +394,9 @@ pub struct UserChatsRequest {
 }
 
 impl Input for UserChatsRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = ChatPageRequest::QUERY;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
@@ -364,7 +416,9 @@ pub struct UserLedgerRequest {
 }
 
 impl Input for UserLedgerRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = ChatPageRequest::QUERY;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         let UserChatsRequest { user, page } = UserChatsRequest::read(parts)?;
@@ -373,8 +427,10 @@ impl Input for UserLedgerRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct LedgerBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     username: Username,
@@ -420,7 +476,9 @@ pub struct AuditPageRequest {
 }
 
 impl Input for AuditPageRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = ChatPageRequest::QUERY;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
@@ -430,8 +488,10 @@ impl Input for AuditPageRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct AuditBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<AuditEntryBody>,
@@ -439,6 +499,7 @@ pub struct AuditBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AuditEntryBody {
     id: String,
     action: crate::domain::Action,
@@ -448,6 +509,7 @@ struct AuditEntryBody {
     target_id: String,
     changes: Vec<crate::domain::Change>,
     reason: Option<String>,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     timestamp: String,
 }
 

@@ -29,18 +29,31 @@ pub struct CreateApiKeyRequest {
     pub new: NewApiKey,
 }
 
+/// What a key should be.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct CreateApiKeyMembers {
+    /// What it is called by its owner: one line; white space around it is left out.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = ApiKeyName::MAX_CHARS), regex(pattern = crate::domain::ONE_LINE)))]
+    name: Option<String>,
+    /// How long it is valid; for good if it is not said.
+    #[cfg_attr(test, schemars(range(min = 1, max = MAX_LIFETIME)))]
+    expires_in_seconds: Option<u64>,
+    /// How many tokens may be spent with it; as many as there are if it is not said.
+    #[cfg_attr(test, schemars(range(max = Amount::MAX.get())))]
+    cap: Option<u64>,
+    /// The models that it may ask, each once; all if it is not said.
+    #[cfg_attr(test, schemars(length(min = 1, max = ModelList::MAX), inner(length(min = 1, max = 256), regex(pattern = crate::domain::VISIBLE_ASCII)), extend("uniqueItems" = true)))]
+    models: Option<Vec<String>>,
+}
+
 impl Input for CreateApiKeyRequest {
+    type Body = CreateApiKeyMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            name: Option<String>,
-            expires_in_seconds: Option<u64>,
-            cap: Option<u64>,
-            models: Option<Vec<String>>,
-        }
-        let wire: Wire = parts.body()?;
+        let wire: CreateApiKeyMembers = parts.body()?;
         let name = ApiKeyName::parse(&required("name", wire.name, "Name is required")?)?;
         let lifetime = match wire.expires_in_seconds {
             None => None,
@@ -67,20 +80,25 @@ impl Input for CreateApiKeyRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct MadeApiKeyBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     api_key: MadeApiKeyData,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MadeApiKeyData {
     id: ApiKeyId,
     name: ApiKeyName,
     key: String,
     prefix: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     created_at: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     expires_at: Option<String>,
     cap: Option<Amount>,
     models: Option<ModelList>,
@@ -113,8 +131,10 @@ impl Outcome for MadeApiKey {
 pub struct ApiKeyList(pub Vec<(IssuedApiKey, ApiKeyUse)>);
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ApiKeyListBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<ApiKeyData>,
@@ -122,12 +142,16 @@ pub struct ApiKeyListBody {
 
 /// A key as its owner sees it: of the key itself no more than one needs to tell it from others.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ApiKeyData {
     id: ApiKeyId,
     name: ApiKeyName,
     prefix: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     created_at: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     last_used_at: Option<String>,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     expires_at: Option<String>,
     cap: Option<Amount>,
     spent: Amount,
@@ -165,6 +189,7 @@ pub struct RevokeApiKeyRequest {
 }
 
 impl Input for RevokeApiKeyRequest {
+    type Body = ();
     const READS_BODY: bool = false;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {

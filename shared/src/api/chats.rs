@@ -1,8 +1,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ByFamily, Endpoint, Event, Events, Family, Input, Method, Outcome, Parts, Scheme, SignedIn, Streamed, Wording,
+    ByFamily, Endpoint, Event, Events, Family, Input, Method, Outcome, PageLimit, Parameter, Parts, Scheme, SignedIn,
+    Streamed, Wording,
 };
+#[cfg(test)]
+use crate::domain::Finish;
 use crate::{
     chats::{ChatPage, Question, Sent},
     domain::{Amount, Chat, ChatId, ConversationRef, Message, PageSize, Timestamp, Usage, Username},
@@ -37,24 +40,47 @@ pub struct SendRequest {
     pub question: Question,
 }
 
+/// A message.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct SendMembers {
+    /// What to say to the model: not only white space.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = Message::DEFAULT_MAX_CHARS), regex(pattern = r"\S")))]
+    message: Option<String>,
+    /// The conversation that it belongs to; `new` for a new one. Without it the message is answered by itself.
+    conversation_id: Option<String>,
+}
+
+/// A message of a client that knows no conversations.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct ClassicSendMembers {
+    /// What to say to the model: not only white space.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = Message::DEFAULT_MAX_CHARS), regex(pattern = r"\S")))]
+    message: Option<String>,
+}
+
 impl Input for SendRequest {
+    type Body = ByFamily<SendMembers, ClassicSendMembers>;
     const READS_BODY: bool = true;
+    const TAKES_KEY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            message: Option<String>,
-            conversation_id: Option<String>,
-        }
         let (idempotency_key, now) = (parts.idempotency_key()?, parts.now);
-        let mut parts = parts;
-        if parts.family == Family::Classic
-            && let Some(members) = parts.body.as_object_mut()
-        {
-            // To clients of the older systems it is one of the members that mean nothing.
-            members.remove("conversation_id");
-        }
-        let wire: Wire = parts.body()?;
+        let wire = match parts.family {
+            Family::V1 | Family::OpenAi => parts.body()?,
+            // To clients of the older systems a conversation is one of the members that mean nothing.
+            Family::Classic => {
+                let ClassicSendMembers { message } = parts.body()?;
+                let conversation_id = None;
+                SendMembers {
+                    message,
+                    conversation_id,
+                }
+            }
+        };
         let message = Message::parse(wire.message.unwrap_or_default())?;
         let conversation = wire.conversation_id.map(|text| ConversationRef::parse(&text));
         // What is no id is the id of nothing.
@@ -71,8 +97,10 @@ impl Input for SendRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct SentBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     user_account: Username,
@@ -82,12 +110,15 @@ pub struct SentBody {
 
 /// A chat on the wire.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ChatBody {
     id: String,
     message: String,
     response: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     timestamp: String,
     model: String,
+    #[cfg_attr(test, schemars(with = "Finish"))]
     finish_reason: &'static str,
     usage: Option<UsageBody>,
     cost: Amount,
@@ -97,6 +128,7 @@ pub(super) struct ChatBody {
 
 /// What a model read and wrote, in its own tokens.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct UsageBody {
     input_tokens: u64,
     cached_input_tokens: u64,
@@ -134,6 +166,7 @@ impl From<Chat> for ChatBody {
 
 /// A chat as classic clients read it, where `user` is the id of whose it is.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicChatBody {
     user: String,
@@ -142,6 +175,7 @@ pub struct ClassicChatBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicSentBody {
     #[serde(flatten)]
@@ -182,7 +216,9 @@ impl Outcome for Sent {
 pub struct StreamRequest(pub SendRequest);
 
 impl Input for StreamRequest {
+    type Body = <SendRequest as Input>::Body;
     const READS_BODY: bool = true;
+    const TAKES_KEY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         SendRequest::read(parts).map(Self)
@@ -203,8 +239,17 @@ pub struct ChatEvents {
     begun: bool,
 }
 
+/// The next words.
 #[derive(Serialize)]
-struct DoneBody {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DeltaBody<'a> {
+    delta: &'a str,
+}
+
+/// The end of an answer.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DoneBody {
     chat: ToldChatBody,
     token_balance: Amount,
     replayed: bool,
@@ -212,12 +257,15 @@ struct DoneBody {
 
 /// A chat without its texts, which the client knows by then.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ToldChatBody {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation_id: Option<String>,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     timestamp: String,
     model: String,
+    #[cfg_attr(test, schemars(with = "Finish"))]
     finish_reason: &'static str,
     usage: Option<UsageBody>,
     cost: Amount,
@@ -234,7 +282,7 @@ impl ChatEvents {
 impl Events<Sent> for ChatEvents {
     fn delta(&mut self, text: &str) -> Vec<Event> {
         self.begun = true;
-        Self::event("message", serde_json::json!({"delta": text}))
+        Self::event("message", DeltaBody { delta: text })
     }
 
     fn done(&mut self, sent: Sent) -> Vec<Event> {
@@ -283,16 +331,21 @@ pub struct ChatPageRequest {
 }
 
 impl ChatPageRequest {
+    pub(super) const SIZE: PageLimit = PageLimit { most: 100, usual: 50 };
+    pub(super) const QUERY: &'static [Parameter] = &[Parameter::Limit(Self::SIZE), Parameter::Cursor];
+
     pub(super) fn of(parts: &Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
             cursor: parts.query("cursor")?.map(str::to_owned),
-            size: PageSize::parse::<100>(parts.query("limit")?, 50)?,
+            size: parts.page_size(Self::SIZE)?,
         })
     }
 }
 
 impl Input for ChatPageRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = Self::QUERY;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         Self::of(&parts)
@@ -300,8 +353,10 @@ impl Input for ChatPageRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ChatPageBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<ChatBody>,
@@ -352,6 +407,7 @@ pub struct ChatRequest {
 }
 
 impl Input for ChatRequest {
+    type Body = ();
     const READS_BODY: bool = false;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -364,8 +420,10 @@ impl Input for ChatRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct OneChatBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     chat: ChatBody,

@@ -1,6 +1,8 @@
 //! The door for clients of OpenAI's API: chat completions (<https://platform.openai.com/docs/api-reference/chat>) and models
 //! (<https://platform.openai.com/docs/api-reference/models>), in its words and with its errors.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -35,34 +37,66 @@ pub struct CompletionRequest {
 
 /// The members of a request that say something to this system. Those that change what an answer is and that are not served are refused,
 /// the others that OpenAI knows are ignored, and what OpenAI does not know is refused as there.
-#[derive(Deserialize)]
-struct Wire {
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(transform = schema::add_other_members))]
+#[doc(hidden)]
+pub struct CompletionMembers {
+    /// One of `GET /v1/models`.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = 256), regex(pattern = crate::domain::VISIBLE_ASCII)))]
     model: Option<String>,
-    messages: Option<Vec<WireMessage>>,
+    /// What was said, in order; one of role `user` must say something.
+    #[cfg_attr(test, schemars(required, length(min = 1)))]
+    messages: Option<Vec<MessageMembers>>,
+    /// Whether the answer is to be told as it comes.
     stream: Option<bool>,
+    /// Only with `stream`.
     stream_options: Option<StreamOptions>,
+    /// How long the answer may be, in the model's tokens.
+    #[cfg_attr(test, schemars(range(min = 1, max = u32::MAX)))]
     max_tokens: Option<u32>,
+    /// The newer name of `max_tokens`.
+    #[cfg_attr(test, schemars(range(min = 1, max = u32::MAX)))]
     max_completion_tokens: Option<u32>,
+    #[cfg_attr(test, schemars(range(min = *TEMPERATURE.start(), max = *TEMPERATURE.end())))]
     temperature: Option<f64>,
+    #[cfg_attr(test, schemars(range(min = *TOP_P.start(), max = *TOP_P.end())))]
     top_p: Option<f64>,
+    #[cfg_attr(test, schemars(range(min = *PENALTY.start(), max = *PENALTY.end())))]
     presence_penalty: Option<f64>,
+    #[cfg_attr(test, schemars(range(min = *PENALTY.start(), max = *PENALTY.end())))]
     frequency_penalty: Option<f64>,
     seed: Option<i64>,
+    /// Where the answer ends, if it comes to that.
+    #[cfg_attr(test, schemars(schema_with = "schema::stop"))]
     stop: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct WireMessage {
+/// What somebody said.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct MessageMembers {
+    #[cfg_attr(test, schemars(required, extend("enum" = ["system", "developer", "user", "assistant"])))]
     role: Option<String>,
+    /// A text, or a list of parts that are all text.
+    #[cfg_attr(test, schemars(required, schema_with = "schema::content"))]
     content: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct StreamOptions {
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct StreamOptions {
+    /// Whether the last piece tells the usage.
     include_usage: Option<bool>,
 }
 
-/// What is read; the names of [`Wire`].
+const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
+const TOP_P: RangeInclusive<f64> = 0.0..=1.0;
+const PENALTY: RangeInclusive<f64> = -2.0..=2.0;
+/// How many texts may end an answer, and the longest, in bytes.
+const MAX_STOPS: (usize, usize) = (4, 256);
+
+/// What is read; the names of [`CompletionMembers`].
 const READ: [&str; 12] = [
     "model",
     "messages",
@@ -129,11 +163,7 @@ fn check_members(body: &Map<String, Value>) -> Result<(), Error> {
     Ok(())
 }
 
-fn within(
-    member: &'static str,
-    number: Option<f64>,
-    range: std::ops::RangeInclusive<f64>,
-) -> Result<Option<f64>, Invalid> {
+fn within(member: &'static str, number: Option<f64>, range: RangeInclusive<f64>) -> Result<Option<f64>, Invalid> {
     match number {
         Some(number) if !range.contains(&number) => {
             let reason = format!("`{member}` must be from {} to {}", range.start(), range.end());
@@ -150,7 +180,7 @@ fn stops(stop: Option<Value>) -> Result<Vec<String>, Invalid> {
         Some(list) => serde_json::from_value(list)
             .map_err(|_| Invalid::new("stop", "`stop` must be a text or a list of texts"))?,
     };
-    if stops.len() > 4 || stops.iter().any(|stop| stop.is_empty() || stop.len() > 256) {
+    if stops.len() > MAX_STOPS.0 || stops.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOPS.1) {
         return Err(Invalid::new("stop", "`stop` must be at most 4 texts of 1 to 256 bytes"));
     }
     Ok(stops)
@@ -183,7 +213,7 @@ fn text(index: usize, content: Option<Value>) -> Result<String, Error> {
     }
 }
 
-fn turns(messages: Vec<WireMessage>) -> Result<Vec<Turn>, Error> {
+fn turns(messages: Vec<MessageMembers>) -> Result<Vec<Turn>, Error> {
     let mut turns = Vec::with_capacity(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
         let speaker = match message.role.as_deref() {
@@ -202,7 +232,9 @@ fn turns(messages: Vec<WireMessage>) -> Result<Vec<Turn>, Error> {
 }
 
 impl Input for CompletionRequest {
+    type Body = CompletionMembers;
     const READS_BODY: bool = true;
+    const TAKES_KEY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         let (key, now) = (parts.idempotency_key()?, parts.now);
@@ -214,7 +246,7 @@ impl Input for CompletionRequest {
         if let Value::Object(body) = &parts.body {
             check_members(body)?;
         }
-        let wire: Wire = parts.body()?;
+        let wire: CompletionMembers = parts.body()?;
         let model = wire.model.filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| Invalid::new("model", "you must provide a model parameter"))?;
         // What is no name is the name of no model.
@@ -254,10 +286,10 @@ impl Input for CompletionRequest {
                 model: Some(model),
                 max_output_tokens: most,
                 sampling: Sampling {
-                    temperature: within("temperature", wire.temperature, 0.0..=2.0)?,
-                    top_p: within("top_p", wire.top_p, 0.0..=1.0)?,
-                    presence_penalty: within("presence_penalty", wire.presence_penalty, -2.0..=2.0)?,
-                    frequency_penalty: within("frequency_penalty", wire.frequency_penalty, -2.0..=2.0)?,
+                    temperature: within("temperature", wire.temperature, TEMPERATURE)?,
+                    top_p: within("top_p", wire.top_p, TOP_P)?,
+                    presence_penalty: within("presence_penalty", wire.presence_penalty, PENALTY)?,
+                    frequency_penalty: within("frequency_penalty", wire.frequency_penalty, PENALTY)?,
                     seed: wire.seed,
                     stop: stops(wire.stop)?,
                 },
@@ -277,9 +309,11 @@ impl Input for CompletionRequest {
 pub struct Completion(pub Sent);
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct CompletionBody {
     id: String,
+    #[cfg_attr(test, schemars(extend("const" = "chat.completion")))]
     object: &'static str,
     created: i64,
     model: String,
@@ -288,22 +322,28 @@ pub struct CompletionBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Choice {
     index: u32,
     message: Reply,
     logprobs: Option<()>,
+    #[cfg_attr(test, schemars(extend("enum" = ["stop", "length", "content_filter"])))]
     finish_reason: &'static str,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Reply {
     role: &'static str,
     content: String,
     refusal: Option<()>,
 }
 
+/// What the model read and wrote, in its own tokens.
 #[derive(Debug, Serialize)]
-struct UsageBody {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "CompletionUsageBody"))]
+pub(crate) struct UsageBody {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
@@ -314,6 +354,7 @@ struct UsageBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CachedBody {
     cached_tokens: u64,
 }
@@ -484,15 +525,19 @@ impl Events<Completion> for Chunks {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ModelsBody {
+    #[cfg_attr(test, schemars(extend("const" = "list")))]
     object: &'static str,
     data: Vec<ModelBody>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ModelBody {
     id: String,
+    #[cfg_attr(test, schemars(extend("const" = "model")))]
     object: &'static str,
     created: i64,
     owned_by: &'static str,
@@ -513,5 +558,107 @@ impl Outcome for Models {
             object: "list",
             data: self.0.into_iter().map(body).collect(),
         }
+    }
+}
+
+/// What derives cannot say of the schemas.
+#[cfg(test)]
+pub(crate) mod schema {
+    use schemars::{Schema, SchemaGenerator, json_schema};
+    use serde_json::json;
+
+    use super::{IGNORED, MAX_STOPS, is_default};
+
+    pub(super) fn content(_generator: &mut SchemaGenerator) -> Schema {
+        let part = json!({
+            "type": "object",
+            "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+            "required": ["type", "text"],
+        });
+        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": part}]})
+    }
+
+    pub(super) fn stop(_generator: &mut SchemaGenerator) -> Schema {
+        let text = json!({"type": "string", "minLength": 1, "maxLength": MAX_STOPS.1});
+        json_schema!({"anyOf": [text, {"type": "array", "items": text, "maxItems": MAX_STOPS.0}, {"type": "null"}]})
+    }
+
+    /// Members that mean nothing here, or only with the value that changes nothing. Any other is refused.
+    pub(super) fn add_other_members(schema: &mut Schema) {
+        let one_way = [
+            ("n", json!({"enum": [1, null]})),
+            ("logprobs", json!({"enum": [false, null]})),
+            ("top_logprobs", json!({"enum": [0, null]})),
+            ("modalities", json!({"enum": [["text"], null]})),
+            ("tool_choice", json!({"enum": ["none", "auto", null]})),
+            (
+                "response_format",
+                json!({"type": ["object", "null"], "properties": {"type": {"const": "text"}}, "required": ["type"]}),
+            ),
+            ("tools", json!({"type": ["array", "null"], "maxItems": 0})),
+            ("functions", json!({"type": ["array", "null"], "maxItems": 0})),
+            ("logit_bias", json!({"type": ["object", "null"], "maxProperties": 0})),
+            ("audio", json!({"type": "null"})),
+            ("function_call", json!({"type": "null"})),
+            ("prediction", json!({"type": "null"})),
+            ("web_search_options", json!({"type": "null"})),
+        ];
+        schema.insert("additionalProperties".into(), false.into());
+        // A schema of one's own hides that its member is optional.
+        let required = schema.get_mut("required").and_then(|required| required.as_array_mut());
+        required.expect("some are").retain(|name| name != "stop");
+        let has_options = json!({"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]});
+        schema.insert("if".into(), has_options);
+        schema.insert(
+            "then".into(),
+            json!({"properties": {"stream": {"const": true}}, "required": ["stream"]}),
+        );
+        let properties = schema
+            .get_mut("properties")
+            .and_then(|properties| properties.as_object_mut());
+        let properties = properties.expect("a struct has properties");
+        for name in IGNORED {
+            properties.insert(name.into(), json!({"description": "Means nothing here."}));
+        }
+        for (name, schema) in one_way {
+            assert_eq!(is_default(name, &json!(null)), Some(true), "{name}");
+            properties.insert(name.into(), schema);
+        }
+    }
+
+    /// A piece of a streamed answer; `[DONE]` follows the last.
+    pub(crate) fn chunk(generator: &mut SchemaGenerator) -> Schema {
+        let usage = generator.subschema_for::<Option<super::UsageBody>>();
+        let delta = json!({
+            "type": "object",
+            "properties": {
+                "role": {"const": "assistant"},
+                "content": {"type": "string"},
+                "refusal": {"type": "null"},
+            },
+        });
+        let choice = json!({
+            "type": "object",
+            "properties": {
+                "index": {"const": 0},
+                "delta": delta,
+                "logprobs": {"type": "null"},
+                "finish_reason": {"enum": ["stop", "length", "content_filter", null]},
+            },
+            "required": ["index", "delta", "logprobs", "finish_reason"],
+        });
+        json_schema!({
+            "description": "A piece of a streamed answer.",
+            "type": "object",
+            "properties": {
+                "id": {"type": "string"},
+                "object": {"const": "chat.completion.chunk"},
+                "created": {"type": "integer"},
+                "model": {"type": "string"},
+                "choices": {"type": "array", "items": choice, "maxItems": 1},
+                "usage": usage,
+            },
+            "required": ["id", "object", "created", "model", "choices"],
+        })
     }
 }

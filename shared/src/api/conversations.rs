@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChatPageRequest, Done, Endpoint, Family, Input, Method, Outcome, Parts, SignedIn, chats::ChatBody, users::required,
+    ChatPageRequest, Done, Endpoint, Family, Input, Method, Outcome, Parameter, Parts, SignedIn, chats::ChatBody,
+    users::required,
 };
 use crate::{
     conversations::{ConversationPage, OneConversation},
@@ -37,10 +38,13 @@ fn id(parts: &Parts<'_>) -> Result<ConversationId, Error> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ConversationBody {
     id: String,
     title: Title,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     created_at: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     updated_at: String,
 }
 
@@ -56,8 +60,10 @@ impl From<Conversation> for ConversationBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ConversationPageBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<ConversationBody>,
@@ -87,7 +93,9 @@ pub struct ConversationPageRequest {
 }
 
 impl Input for ConversationPageRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = ChatPageRequest::QUERY;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
@@ -98,8 +106,10 @@ impl Input for ConversationPageRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct OneConversationBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     conversation: ConversationBody,
@@ -130,16 +140,23 @@ pub struct RenameRequest {
     pub title: Title,
 }
 
+/// Another title.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct RenameMembers {
+    /// One line; white space around it is left out.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = Title::MAX_CHARS), regex(pattern = crate::domain::ONE_LINE)))]
+    title: Option<String>,
+}
+
 impl Input for RenameRequest {
+    type Body = RenameMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            title: Option<String>,
-        }
         let id = id(&parts)?;
-        let wire: Wire = parts.body()?;
+        let wire: RenameMembers = parts.body()?;
         Ok(Self {
             id,
             title: Title::parse(&required("title", wire.title, "Title is required")?)?,
@@ -148,8 +165,10 @@ impl Input for RenameRequest {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct RenamedBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     conversation: ConversationBody,
@@ -175,6 +194,7 @@ pub struct ConversationRequest {
 }
 
 impl Input for ConversationRequest {
+    type Body = ();
     const READS_BODY: bool = false;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {

@@ -1,7 +1,7 @@
-use serde_json::Value;
+use serde::Serialize;
 
 use super::{Caching, Endpoint, Family, Method, Nothing, Outcome, Public};
-use crate::auth::{PublicKey, key_set};
+use crate::auth::PublicKey;
 
 /// `GET /.well-known/jwks.json`
 pub const LIST: Endpoint<Public, Nothing, KeySet> =
@@ -11,10 +11,44 @@ pub const LIST: Endpoint<Public, Nothing, KeySet> =
 #[derive(Debug)]
 pub struct KeySet(pub Vec<PublicKey>);
 
-impl Outcome for KeySet {
-    type Body = Value;
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct KeySetBody {
+    keys: Vec<KeyBody>,
+}
 
-    fn render(self, _family: Family) -> Value {
-        key_set(&self.0)
+/// A public key of Ed25519 (RFC 8037 section 2).
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct KeyBody {
+    #[cfg_attr(test, schemars(extend("const" = "OKP")))]
+    kty: &'static str,
+    #[cfg_attr(test, schemars(extend("const" = "Ed25519")))]
+    crv: &'static str,
+    #[cfg_attr(test, schemars(extend("const" = "EdDSA")))]
+    alg: &'static str,
+    #[serde(rename = "use")]
+    #[cfg_attr(test, schemars(extend("const" = "sig")))]
+    usage: &'static str,
+    kid: String,
+    x: String,
+}
+
+impl Outcome for KeySet {
+    type Body = KeySetBody;
+
+    fn render(self, _family: Family) -> KeySetBody {
+        let body = |key: PublicKey| KeyBody {
+            kty: "OKP",
+            crv: "Ed25519",
+            alg: "EdDSA",
+            usage: "sig",
+            kid: key.kid,
+            x: key.x,
+        };
+        KeySetBody {
+            keys: self.0.into_iter().map(body).collect(),
+        }
     }
 }

@@ -6,10 +6,11 @@
 
 mod admin;
 mod api_keys;
-mod chats;
-mod completions;
+pub(crate) mod chats;
+pub(crate) mod completions;
 mod conversations;
 mod keys;
+mod pages;
 mod system;
 mod users;
 
@@ -19,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    domain::{AdminCaller, Caller, IdempotencyKey, Network, OwnerCaller, StaffCaller, Timestamp},
+    domain::{AdminCaller, Caller, IdempotencyKey, Network, OwnerCaller, PageSize, StaffCaller, Timestamp},
     error::Error,
 };
 
@@ -44,7 +45,10 @@ pub use conversations::{
     LIST as CONVERSATIONS_LIST, RenameRequest, UPDATE as CONVERSATIONS_UPDATE,
 };
 pub use keys::{KeySet, LIST as KEYS_LIST};
-pub use system::{HEALTH as SYSTEM_HEALTH, Health};
+pub use pages::{
+    ADMIN as PAGES_ADMIN, ASSETS as PAGES_ASSETS, CHAT as PAGES_CHAT, DOCS as PAGES_DOCS, Document, DocumentRequest,
+};
+pub use system::{HEALTH as SYSTEM_HEALTH, Health, OPENAPI as SYSTEM_OPENAPI, OpenApi, OpenApiRequest};
 pub use users::{
     BALANCE as USERS_BALANCE, Balance, DELETE as USERS_DELETE, DeleteRequest, Done, LIST as USERS_LIST,
     LOGIN as USERS_LOGIN, LOGOUT as USERS_LOGOUT, LoggedIn, LoggedOut, LoginRequest, LogoutRequest,
@@ -174,6 +178,10 @@ pub struct Parts<'a> {
     pub idempotency_keys: &'a [String],
     /// How often the client has sent the same before, by its own count.
     pub retry_count: Option<&'a str>,
+    /// The versions of the answer that the client has already: the values of the `If-None-Match` header.
+    pub if_none_match: &'a [String],
+    /// The path below which the client finds this deployment, with a slash at its end.
+    pub base: &'a str,
     /// Whose clients the route serves.
     pub family: Family,
     /// When the request came in.
@@ -212,6 +220,14 @@ impl Parts<'_> {
         }
     }
 
+    /// How long the page may be that is wanted.
+    ///
+    /// # Errors
+    /// If `limit` is no number from 1 to the most there is.
+    pub fn page_size(&self, limit: PageLimit) -> Result<PageSize, Error> {
+        Ok(PageSize::parse(self.query("limit")?, limit.most, limit.usual)?)
+    }
+
     /// The value of a query parameter.
     ///
     /// # Errors
@@ -225,10 +241,38 @@ impl Parts<'_> {
     }
 }
 
+/// How long a page may be.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimit {
+    /// At the most.
+    pub most: u16,
+    /// If nothing is said.
+    pub usual: u16,
+}
+
+/// A query parameter.
+#[derive(Debug, Clone, Copy)]
+pub enum Parameter {
+    /// `cursor`: where a page starts, as the page before told.
+    Cursor,
+    /// `limit`: how long a page may be.
+    Limit(PageLimit),
+    /// `prefix`: how a name begins.
+    Prefix,
+    /// `active`: `true` or `false`.
+    Active,
+}
+
 /// What an endpoint reads.
 pub trait Input: Sized {
+    /// The members of its body; `()` if it reads none.
+    type Body;
     /// Whether it reads a body. If not, a body is ignored.
     const READS_BODY: bool;
+    /// The query parameters that mean something to it.
+    const QUERY: &'static [Parameter] = &[];
+    /// Whether an `Idempotency-Key` means something to it.
+    const TAKES_KEY: bool = false;
     /// Parses a request.
     ///
     /// # Errors
@@ -240,6 +284,7 @@ pub trait Input: Sized {
 #[derive(Debug)]
 pub struct Nothing;
 impl Input for Nothing {
+    type Body = ();
     const READS_BODY: bool = false;
     fn read(_parts: Parts<'_>) -> Result<Self, Error> {
         Ok(Self)
@@ -248,8 +293,13 @@ impl Input for Nothing {
 
 /// What an endpoint answers: an outcome in domain terms that knows its form on the wire.
 pub trait Outcome {
-    /// The JSON body.
-    type Body: Serialize;
+    /// The body.
+    type Body: Body;
+
+    /// Whether the client has it already; then it is told so (RFC 9110 section 15.4.5), and gets no body.
+    fn is_known(&self) -> bool {
+        false
+    }
 
     /// The headers that belong to it, by lower-case name.
     fn headers(&self, _family: Family) -> Vec<(&'static str, String)> {
@@ -258,6 +308,32 @@ pub trait Outcome {
 
     /// Renders it for the clients of a family.
     fn render(self, family: Family) -> Self::Body;
+}
+
+/// The body of an answer.
+pub trait Body {
+    /// Its text.
+    ///
+    /// # Errors
+    /// If it has none.
+    fn text(self) -> Result<Cow<'static, str>, Error>;
+}
+
+/// JSON.
+impl<T: Serialize> Body for T {
+    fn text(self) -> Result<Cow<'static, str>, Error> {
+        serde_json::to_string(&self).map(Cow::Owned).map_err(Error::internal)
+    }
+}
+
+/// A body that is not JSON. What it is, the outcome's headers say.
+#[derive(Debug)]
+pub struct Text(pub Cow<'static, str>);
+
+impl Body for Text {
+    fn text(self) -> Result<Cow<'static, str>, Error> {
+        Ok(self.0)
+    }
 }
 
 /// An input whose answer may be told piece by piece.
@@ -306,6 +382,22 @@ pub enum ByFamily<V1, Classic> {
     Classic(Classic),
 }
 
+/// Either of the two. A family's own is the first or the second.
+#[cfg(test)]
+impl<V1: schemars::JsonSchema, Classic: schemars::JsonSchema> schemars::JsonSchema for ByFamily<V1, Classic> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ByFamily".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [generator.subschema_for::<V1>(), generator.subschema_for::<Classic>()]})
+    }
+}
+
 /// Where clients of one route expect an error in other words, or with another status, than everybody else.
 #[derive(Debug)]
 pub struct Wording {
@@ -352,6 +444,10 @@ pub enum Caching {
     Never,
     /// Anybody may keep it for five minutes.
     Public,
+    /// Anybody may keep it, and asks whether it is still the same before using it.
+    Revalidated,
+    /// What the outcome's own headers say.
+    ByOutcome,
 }
 
 /// One endpoint: access `A`, input `I`, outcome `O`.
@@ -482,7 +578,12 @@ pub const TABLE: &[Entry] = &[
     ADMIN_LEDGER.entry(),
     ADMIN_AUDIT.entry(),
     SYSTEM_HEALTH.entry(),
+    SYSTEM_OPENAPI.entry(),
     KEYS_LIST.entry(),
+    PAGES_CHAT.entry(),
+    PAGES_ADMIN.entry(),
+    PAGES_DOCS.entry(),
+    PAGES_ASSETS.entry(),
 ];
 
 /// The binary that answers what no endpoint answers.

@@ -65,7 +65,7 @@ proptest! {
         query in prop::collection::vec(("[ab]", any::<String>()), 0..5),
     ) {
         let path = BTreeMap::new();
-        let parts = Parts { body: Value::Null, query: &query, path: &path, idempotency_keys: &[], retry_count: None, family: Family::V1, now: Timestamp::from_millis(0) };
+        let parts = Parts { body: Value::Null, query: &query, path: &path, idempotency_keys: &[], retry_count: None, if_none_match: &[], base: "/", family: Family::V1, now: Timestamp::from_millis(0) };
         let given: Vec<_> = query.iter().filter(|(name, _)| name == "a").map(|(_, value)| value.as_str()).collect();
         match given.as_slice() {
             [] => prop_assert_eq!(parts.query("a").unwrap(), None),

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ByFamily, Endpoint, Family, Input, Method, Nothing, Outcome, Owner, Parts, Public, SignedIn, StatusMember, Wording,
+    ByFamily, Endpoint, Family, Input, Method, Nothing, Outcome, Owner, PageLimit, Parameter, Parts, Public, SignedIn,
+    StatusMember, Wording,
 };
 use crate::{
     accounts::{Credentials, NewAccount, UserPage},
@@ -92,19 +93,31 @@ pub struct RegisterRequest {
     pub signs_in: bool,
 }
 
+/// An account to open.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct RegisterMembers {
+    /// Letters, digits and `_ . @ + -`, at least one of them a letter or a digit. Every spelling of a name (NFKC, case folding) is one name.
+    #[cfg_attr(test, schemars(required, length(min = 1, max = Username::MAX_CHARS), regex(pattern = Username::PATTERN)))]
+    username: Option<String>,
+    /// 8 to 1024 bytes of UTF-8; not all digits, not one of the most common ones, and not like the name.
+    #[cfg_attr(test, schemars(required, length(min = 2, max = Password::MAX_BYTES)))]
+    password: Option<String>,
+    /// The password once more, for clients whose form asks for it twice. It must be the same.
+    password2: Option<String>,
+    /// An e-mail address; empty for none.
+    #[cfg_attr(test, schemars(length(max = Email::MAX_BYTES)))]
+    email: Option<String>,
+}
+
 impl Input for RegisterRequest {
+    type Body = RegisterMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            username: Option<String>,
-            password: Option<String>,
-            password2: Option<String>,
-            email: Option<String>,
-        }
         let signs_in = parts.family == Family::Classic;
-        let wire: Wire = parts.body()?;
+        let wire: RegisterMembers = parts.body()?;
         let username = Username::parse(&required("username", wire.username, "Username is required")?)?;
         let password = required("password", wire.password, "Password is required")?;
         if wire.password2.is_some_and(|repeated| repeated != password) {
@@ -131,20 +144,24 @@ pub struct Registered {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct RegisteredBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: RegisteredData,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RegisteredData {
     username: Username,
     token: Amount,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicRegisteredBody {
     message: &'static str,
@@ -154,6 +171,7 @@ pub struct ClassicRegisteredBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ClassicUser {
     id: String,
     username: Username,
@@ -175,6 +193,7 @@ impl ClassicUser {
 
 /// What authenticates a classic client: tokens for some, a key for others.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicCredentials {
     access: String,
@@ -226,17 +245,26 @@ pub struct LoginRequest {
     pub wants_key: bool,
 }
 
+/// A name and a password.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct LoginMembers {
+    /// The name, in any spelling.
+    #[cfg_attr(test, schemars(required))]
+    username: Option<String>,
+    /// The password.
+    #[cfg_attr(test, schemars(required))]
+    password: Option<String>,
+}
+
 impl Input for LoginRequest {
+    type Body = LoginMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            username: Option<String>,
-            password: Option<String>,
-        }
         let wants_key = parts.family == Family::Classic;
-        let wire: Wire = parts.body()?;
+        let wire: LoginMembers = parts.body()?;
         let username = required("username", wire.username, "Username is required")?;
         let password = required("password", wire.password, "Password is required")?;
         Ok(Self {
@@ -259,8 +287,10 @@ pub struct LoggedIn {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct LoggedInBody {
+    #[cfg_attr(test, schemars(extend("const" = "200")))]
     status: &'static str,
     message: &'static str,
     username: Username,
@@ -286,12 +316,18 @@ impl Outcome for LoggedIn {
     }
 }
 
+/// A refresh token.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct RefreshMembers {
+    /// A refresh token.
+    #[cfg_attr(test, schemars(required, length(min = 1)))]
+    refresh: Option<String>,
+}
+
 fn refresh_member(parts: Parts<'_>) -> Result<String, Error> {
-    #[derive(Deserialize)]
-    struct Wire {
-        refresh: Option<String>,
-    }
-    let wire: Wire = parts.body()?;
+    let wire: RefreshMembers = parts.body()?;
     let refresh = wire.refresh.filter(|refresh| !refresh.is_empty());
     required("refresh", refresh, "Refresh token is required")
 }
@@ -306,6 +342,7 @@ pub struct RefreshRequest {
 }
 
 impl Input for RefreshRequest {
+    type Body = RefreshMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -326,6 +363,7 @@ pub struct Refreshed {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct RefreshedBody {
     access: String,
@@ -352,6 +390,7 @@ pub struct LogoutRequest {
 }
 
 impl Input for LogoutRequest {
+    type Body = RefreshMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
@@ -366,8 +405,10 @@ impl Input for LogoutRequest {
 pub struct LoggedOut;
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct LoggedOutBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
 }
@@ -392,16 +433,25 @@ pub struct PasswordRequest {
     pub new: Password,
 }
 
+/// Another password.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct PasswordMembers {
+    /// The password until now.
+    #[cfg_attr(test, schemars(required))]
+    old: Option<String>,
+    /// The password from now on: 8 to 1024 bytes of UTF-8; not all digits, not one of the most common ones, and not like the name.
+    #[cfg_attr(test, schemars(required, length(min = 2, max = Password::MAX_BYTES)))]
+    new: Option<String>,
+}
+
 impl Input for PasswordRequest {
+    type Body = PasswordMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            old: Option<String>,
-            new: Option<String>,
-        }
-        let wire: Wire = parts.body()?;
+        let wire: PasswordMembers = parts.body()?;
         Ok(Self {
             old: Password::typed(&required("old", wire.old, "The old password is required")?),
             new: Password::typed(&required("new", wire.new, "The new password is required")?),
@@ -416,15 +466,22 @@ pub struct DeleteRequest {
     pub password: Password,
 }
 
+/// A password.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct DeleteMembers {
+    /// The caller's password, to be sure.
+    #[cfg_attr(test, schemars(required))]
+    password: Option<String>,
+}
+
 impl Input for DeleteRequest {
+    type Body = DeleteMembers;
     const READS_BODY: bool = true;
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            password: Option<String>,
-        }
-        let wire: Wire = parts.body()?;
+        let wire: DeleteMembers = parts.body()?;
         Ok(Self {
             password: Password::typed(&required("password", wire.password, "Password is required")?),
         })
@@ -450,20 +507,31 @@ pub struct UserPageRequest {
     pub size: PageSize,
 }
 
+impl UserPageRequest {
+    const SIZE: PageLimit = PageLimit {
+        most: 1_000,
+        usual: 1_000,
+    };
+}
+
 impl Input for UserPageRequest {
+    type Body = ();
     const READS_BODY: bool = false;
+    const QUERY: &'static [Parameter] = &[Parameter::Limit(Self::SIZE), Parameter::Cursor];
 
     fn read(parts: Parts<'_>) -> Result<Self, Error> {
         Ok(Self {
             cursor: parts.query("cursor")?.map(str::to_owned),
-            size: PageSize::parse::<1_000>(parts.query("limit")?, 1_000)?,
+            size: parts.page_size(Self::SIZE)?,
         })
     }
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct UserPageBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     data: Vec<UserPageEntry>,
@@ -471,6 +539,7 @@ pub struct UserPageBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct UserPageEntry {
     username: String,
 }
@@ -496,8 +565,10 @@ impl Outcome for UserPage {
 pub struct Balance(pub User);
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct BalanceBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     username: Username,
@@ -505,6 +576,7 @@ pub struct BalanceBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicBalanceBody {
     tokens: Amount,
@@ -531,8 +603,10 @@ impl Outcome for Balance {
 pub struct Profile(pub User);
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ProfileBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
     status: &'static str,
     message: &'static str,
     id: String,
@@ -540,15 +614,18 @@ pub struct ProfileBody {
     email: Option<Email>,
     role: Role,
     token_balance: Amount,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     date_joined: String,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[doc(hidden)]
 pub struct ClassicProfileBody {
     #[serde(flatten)]
     user: ClassicUser,
     role: Role,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     date_joined: String,
 }
 

@@ -4,4 +4,4 @@ mod password;
 mod token;
 
 pub use password::{Checked, check_password, hash_password};
-pub use token::{Claims, PublicKey, Purpose, Signer, Verifier, key_set};
+pub use token::{Claims, PublicKey, Purpose, Signer, Verifier};

@@ -4,7 +4,7 @@ use aws_lc_rs::{hmac, signature::Ed25519KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto,
-    jwk::{AlgorithmParameters, Jwk, PublicKeyUse, ThumbprintHash},
+    jwk::{AlgorithmParameters, Jwk, ThumbprintHash},
 };
 use serde::{Deserialize, Serialize};
 
@@ -234,16 +234,6 @@ impl Verifier {
             && now.as_secs() < claims.expires_at;
         genuine.then_some(claims)
     }
-}
-
-/// The published keys as a JWK set (RFC 7517 section 5).
-pub fn key_set(keys: &[PublicKey]) -> serde_json::Value {
-    let keys = keys.iter().map(|key| {
-        serde_json::json!({
-            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": PublicKeyUse::Signature, "kid": key.kid, "x": key.x,
-        })
-    });
-    serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
 }
 
 /// jsonwebtoken panics at its first use unless its cryptography was chosen. A second choice is refused and changes nothing.

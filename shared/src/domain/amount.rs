@@ -9,6 +9,8 @@ use super::Invalid;
 /// At most 2^53 - 1, the largest integer that every JSON reader keeps exact (RFC 8259 section 6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("maximum" = Self::MAX.get())))]
 pub struct Amount(u64);
 
 impl Amount {

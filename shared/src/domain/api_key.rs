@@ -58,6 +58,7 @@ fn is_base64url(text: &str) -> bool {
 /// whoever has only the name, which is all that the account keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiKeyId(String);
 
 impl ApiKeyId {
@@ -80,6 +81,7 @@ impl ApiKeyId {
 /// What its owner calls an API key: one line of text, at most 100 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiKeyName(String);
 
 impl ApiKeyName {
@@ -113,6 +115,7 @@ impl ApiKeyName {
 /// The models that an API key may ask: 1 to 20 names, none twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModelList(Vec<ModelName>);
 
 impl ModelList {

@@ -36,6 +36,7 @@ pub struct Person {
 /// A kind of deed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Action {
     /// An account was activated or deactivated, or got another role.
     UserChanged,
@@ -49,6 +50,7 @@ pub enum Action {
 
 /// One member of an account before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// Such as `role`.
     pub member: String,

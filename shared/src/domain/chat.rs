@@ -5,6 +5,7 @@ use super::{Amount, ChatId, ConversationId, Timestamp, Usage};
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Finish {
     /// It had said all.
     #[default]

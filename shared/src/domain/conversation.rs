@@ -5,6 +5,7 @@ use super::{Chat, ConversationId, Invalid, Timestamp, about_tokens};
 /// What a conversation is called: one line of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Title(String);
 
 impl Title {

@@ -32,10 +32,11 @@ pub enum Listing<'a> {
 pub struct Cursor(String);
 
 const CHECKSUM_BYTES: usize = 6;
-/// The longest place is what the list of users sorts by: 1024 bytes, four thirds of that in base64.
-const MAX_TEXT: usize = 1_400;
 
 impl Cursor {
+    /// The longest place is what the list of users sorts by: 1024 bytes, four thirds of that in base64.
+    pub const MAX_TEXT: usize = 1_400;
+
     /// The cursor behind the item that sorts at `place`.
     pub fn after(place: String) -> Self {
         Self(place)
@@ -59,7 +60,7 @@ impl Cursor {
     /// Says that the text is not a cursor of this listing.
     pub fn decode(text: &str, listing: Listing<'_>) -> Result<Self, Invalid> {
         let invalid = || Invalid::new("cursor", "Cursor is not valid here");
-        if text.len() > MAX_TEXT {
+        if text.len() > Self::MAX_TEXT {
             return Err(invalid());
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
@@ -129,15 +130,15 @@ impl PageSize {
     ///
     /// # Errors
     /// Says which numbers are allowed.
-    pub fn parse<const MAX: u16>(text: Option<&str>, default: u16) -> Result<Self, Invalid> {
+    pub fn parse(text: Option<&str>, most: u16, usual: u16) -> Result<Self, Invalid> {
         let Some(text) = text else {
-            return Ok(Self(default));
+            return Ok(Self(usual));
         };
         match text.parse() {
-            Ok(size) if (1..=MAX).contains(&size) && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(size)),
+            Ok(size) if (1..=most).contains(&size) && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(size)),
             _ => Err(Invalid::new(
                 "limit",
-                format!("Limit must be a whole number from 1 to {MAX}"),
+                format!("Limit must be a whole number from 1 to {most}"),
             )),
         }
     }
@@ -193,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_page_size_is_a_plain_whole_number_in_range() {
-        assert_eq!(PageSize::parse::<100>(None, 50).unwrap().get(), 50);
-        assert_eq!(PageSize::parse::<100>(Some("100"), 50).unwrap().get(), 100);
+        assert_eq!(PageSize::parse(None, 100, 50).unwrap().get(), 50);
+        assert_eq!(PageSize::parse(Some("100"), 100, 50).unwrap().get(), 100);
         for text in [
             "0",
             "101",
@@ -207,7 +208,7 @@ mod tests {
             "99999999999999999999",
             "٣",
         ] {
-            assert!(PageSize::parse::<100>(Some(text), 50).is_err(), "{text}");
+            assert!(PageSize::parse(Some(text), 100, 50).is_err(), "{text}");
         }
     }
 }

@@ -5,9 +5,13 @@ use super::Invalid;
 /// An e-mail address that a user gave. Nothing is ever sent to it, so it is only checked for its shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Email(String);
 
 impl Email {
+    /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
+    pub const MAX_BYTES: usize = 254;
+
     /// Reads an address of at most 254 bytes (RFC 5321 section 4.5.3.1.3, as corrected by its erratum 1690); an empty text is none.
     ///
     /// # Errors
@@ -19,7 +23,7 @@ impl Email {
         let shape = text.rsplit_once('@').is_some_and(|(local, domain)| {
             !local.is_empty() && domain.split('.').count() > 1 && domain.split('.').all(|label| !label.is_empty())
         });
-        if text.len() > 254 || !shape || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.len() > Self::MAX_BYTES || !shape || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(Invalid::new("email", "Email is not an e-mail address"));
         }
         Ok(Some(Self(text.to_owned())))

@@ -7,6 +7,10 @@ use super::{Amount, Invalid, LedgerId, Person, Timestamp};
 pub struct Adjustment(i64);
 
 impl Adjustment {
+    /// The largest: no balance can hold more.
+    #[expect(clippy::cast_possible_wrap, reason = "it is less than 2^53")]
+    pub const MOST: i64 = Amount::MAX.get() as i64;
+
     /// Reads an adjustment.
     ///
     /// # Errors

@@ -69,5 +69,13 @@ impl Invalid {
     }
 }
 
+/// What one line with something on it looks like, to those who know only patterns.
+#[cfg(test)]
+pub(crate) const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$";
+
+/// What a name of a model looks like to them.
+#[cfg(test)]
+pub(crate) const VISIBLE_ASCII: &str = "^[!-~]+$";
+
 #[cfg(test)]
 mod properties;

@@ -101,6 +101,7 @@ fn length(text: &str) -> u64 {
 /// The name by which a provider knows one of its models: 1 to 256 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModelName(String);
 
 impl ModelName {

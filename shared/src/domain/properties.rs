@@ -112,7 +112,7 @@ proptest! {
     fn a_page_size_is_a_number_in_range_and_nothing_else(text in prop_oneof![any::<String>(), "[0-9]{1,6}", "[+-]?[0-9.e]{1,4}"]) {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && (1..=100).contains(number));
-        prop_assert_eq!(PageSize::parse::<100>(Some(&text), 50).ok().map(PageSize::get), number);
+        prop_assert_eq!(PageSize::parse(Some(&text), 100, 50).ok().map(PageSize::get), number);
     }
 
     #[test]

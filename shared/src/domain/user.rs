@@ -13,6 +13,7 @@ pub const MAX_SESSIONS: usize = 5;
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Role {
     /// Chats and sees their own account.
     User,

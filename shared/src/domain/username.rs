@@ -9,17 +9,23 @@ use super::Invalid;
 /// A name as its owner wrote it, after Unicode normalisation form KC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Username(String);
 
 /// What two spellings of one name share: NFKC, full case folding, NFKC again. `Admin`, `admin` and `ＡＤＭＩＮ` have one key, so
 /// they are one account.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UserKey(String);
 
 impl Username {
     /// The longest name, in characters: what Django's `AbstractUser` allows, so every name of the older systems fits.
     pub const MAX_CHARS: usize = 150;
+
+    /// What a name looks like to those who know only patterns. Not everything that looks so is a name.
+    #[cfg(test)]
+    pub(crate) const PATTERN: &str = r"^[\p{L}\p{M}\p{N}_.@+-]+$";
 
     /// Reads a name: letters and digits of any script, and `_ . @ + -` (the rule of Django's `UnicodeUsernameValidator`), with at
     /// least one letter or digit.

@@ -21,6 +21,8 @@ pub struct Request {
     pub(super) method: String,
     /// Without the stage and without a trailing slash.
     pub(super) path: String,
+    /// The path below which the client finds the deployment, with a slash at its end.
+    pub(super) base: String,
     /// Percent-decoded, in order.
     pub(super) query: Vec<(String, String)>,
     /// By lower-case name.
@@ -68,6 +70,7 @@ struct Context {
     request_id: Option<String>,
     stage: Option<String>,
     // Format 1.0.
+    path: Option<String>,
     identity: Option<Identity>,
     // Format 2.0.
     http: Option<HttpContext>,
@@ -91,8 +94,8 @@ impl Request {
     pub(super) fn decode(event: &RawValue) -> Result<Self, &'static str> {
         let event: Event = serde_json::from_str(event.get()).map_err(|_| "Event is not a gateway event")?;
         let context = event.request_context;
-        let (id, stage, http, identity) = context.map_or((None, None, None, None), |c| {
-            (c.request_id, c.stage, c.http, c.identity)
+        let (id, stage, asked, http, identity) = context.map_or((None, None, None, None, None), |c| {
+            (c.request_id, c.stage, c.path, c.http, c.identity)
         });
         let format = if event.raw_path.is_some() {
             Format::Http
@@ -149,10 +152,13 @@ impl Request {
         } else {
             text.into_bytes()
         };
+        let normalised = normalise(&path, stage.as_deref().filter(|_| format == Format::Http));
+        let asked = asked.filter(|_| format == Format::Rest);
         Ok(Self {
             format,
             method: method.to_ascii_uppercase(),
-            path: normalise(&path, stage.as_deref().filter(|_| format == Format::Http)),
+            base: base(asked.as_deref().unwrap_or(&path), &normalised),
+            path: normalised,
             query,
             headers,
             body,
@@ -176,6 +182,23 @@ fn normalise(path: &str, stage: Option<&str>) -> String {
     match without_stage.strip_suffix('/') {
         Some("") | None => without_stage.to_owned(),
         Some(trimmed) => trimmed.to_owned(),
+    }
+}
+
+/// What stands before `path` in `asked`, the path that the client used: the stage, the base path of a domain of one's own, or nothing.
+/// Events of format 1.0 have it in their context, those of format 2.0 in the path itself.
+fn base(asked: &str, path: &str) -> String {
+    let before = asked.trim_end_matches('/').strip_suffix(path.trim_end_matches('/'));
+    // It goes into pages as an address: what could be more than segments of a path is none.
+    let is_plain = |segment: &str| {
+        !segment.is_empty()
+            && segment
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte))
+    };
+    match before.and_then(|before| before.strip_prefix('/')) {
+        Some(before) if before.split('/').all(is_plain) => format!("/{before}/"),
+        _ => "/".to_owned(),
     }
 }
 
@@ -247,7 +270,7 @@ mod tests {
             "queryStringParameters": {"limit": "2"},
             "multiValueQueryStringParameters": {"limit": ["1", "2"]},
             "body": null, "isBase64Encoded": false,
-            "requestContext": {"requestId": "r-1", "stage": "prod", "identity": {"sourceIp": "198.51.100.7"}},
+            "requestContext": {"requestId": "r-1", "stage": "prod", "path": "/prod/api/v1/chats/", "identity": {"sourceIp": "198.51.100.7"}},
         }))
         .unwrap();
         let http = decode(&serde_json::json!({
@@ -260,6 +283,7 @@ mod tests {
         for request in [rest, http] {
             assert_eq!(request.method, "GET");
             assert_eq!(request.path, "/api/v1/chats");
+            assert_eq!(request.base, "/prod/");
             assert_eq!(
                 request.query,
                 [("limit".into(), "1".into()), ("limit".into(), "2".into())]
@@ -267,6 +291,20 @@ mod tests {
             assert_eq!(request.headers("authorization"), ["Bearer x"]);
             assert_eq!(request.id.as_deref(), Some("r-1"));
             assert_eq!(request.source.as_deref(), Some("198.51.100.7"));
+        }
+    }
+
+    #[test]
+    fn behind_a_domain_of_its_own_an_api_may_have_a_path_or_none() {
+        for (asked, base) in [
+            ("/openapi.json", ""),
+            ("/chat/v2/openapi.json", "/chat/v2"),
+            ("/other", ""),
+        ] {
+            let event = serde_json::json!({
+                "httpMethod": "GET", "path": "/openapi.json", "requestContext": {"stage": "prod", "path": asked},
+            });
+            assert_eq!(decode(&event).unwrap().base, base, "{asked}");
         }
     }
 
@@ -298,6 +336,24 @@ mod tests {
         assert_eq!(normalise("/prod/x", Some("prod")), "/x");
         assert_eq!(normalise("/production/x", Some("prod")), "/production/x");
         assert_eq!(normalise("/x", Some("$default")), "/x");
+    }
+
+    #[test]
+    fn the_base_is_what_clients_put_before_the_path() {
+        for (asked, path, expected) in [
+            ("/", "/", "/"),
+            ("/prod/", "/", "/prod/"),
+            ("/prod", "/", "/prod/"),
+            ("/prod/admin", "/admin", "/prod/"),
+            ("/prod/admin/", "/admin", "/prod/"),
+            ("/admin", "/admin", "/"),
+            ("/a/b/assets/x.js", "/assets/x.js", "/a/b/"),
+            ("//evil.example/admin", "/admin", "/"),
+            ("/\"><script>/admin", "/admin", "/"),
+            ("/elsewhere", "/admin", "/"),
+        ] {
+            assert_eq!(base(asked, path), expected, "{asked} {path}");
+        }
     }
 
     #[test]

@@ -27,6 +27,26 @@ pub(super) fn object(bytes: &[u8]) -> Result<Value, Error> {
     }
 }
 
+/// The same with whole numbers as such, however they are written: to JSON, and to a schema, `5.0` is the integer 5, and some languages write
+/// every number so.
+pub(super) fn with_whole_numbers(value: Value) -> Value {
+    /// Up to here a number of 64 bits that is read one unit off is not whole, and so no other integer than what was written.
+    const EXACT: f64 = 4_503_599_627_370_496.0;
+    match value {
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and not too large")]
+            Some(float) if float.fract() == 0.0 && float.abs() < EXACT => (float as i64).into(),
+            _ => Value::Number(number),
+        },
+        Value::Array(elements) => elements.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(members) => {
+            let whole = |(name, value)| (name, with_whole_numbers(value));
+            members.into_iter().map(whole).collect()
+        }
+        other => other,
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
@@ -151,6 +171,18 @@ mod tests {
                 "{broken}"
             );
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_integers_however_they_are_written() {
+        let read = |text: &str| with_whole_numbers(object(text.as_bytes()).unwrap()).to_string();
+        let text = r#"{"a":[5.0,-3e2,-0.0,1.5,4503599627370495.0],"b":{"c":7}}"#;
+        assert_eq!(read(text), r#"{"a":[5,-300,0,1.5,4503599627370495],"b":{"c":7}}"#);
+        // What may have been another number before it was read stays what no integer is.
+        assert_eq!(
+            read(r#"{"a":1e300,"b":18446744073709551615}"#),
+            r#"{"a":1e+300,"b":18446744073709551615}"#
+        );
     }
 
     #[test]

@@ -6,10 +6,10 @@
 mod event;
 mod json;
 mod line;
-mod reply;
+pub(crate) mod reply;
 mod stream;
 
-use std::{io::Write, rc::Rc, time::Duration};
+use std::{borrow::Cow, io::Write, rc::Rc, time::Duration};
 
 /// Any error that stops a function.
 pub use lambda_http::Error as BoxError;
@@ -19,8 +19,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     api::{
-        self, Access, Admin, Caching, Call, Endpoint, Family, Input, Outcome, Owner, Parts, Public, Scheme, SignedIn,
-        Staff, Streamed,
+        self, Access, Admin, Body, Caching, Call, Endpoint, Family, Input, Outcome, Owner, Parts, Public, Scheme,
+        SignedIn, Staff, Streamed,
     },
     chats::Listener,
     config::{EdgeConfig, RuntimeConfig, TableConfig, TokenConfig},
@@ -408,7 +408,7 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
         })
         .await;
         let reply = match &outcome {
-            Ok(rendered) => rendered.reply(self.endpoint.success),
+            Ok(rendered) => rendered.reply(),
             Err(error) => Reply::failure(error, &manner, request_id),
         };
         let reply = self.complete(reply, request.as_ref().ok(), request_id, outcome.is_ok());
@@ -487,6 +487,8 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
             path: &path,
             idempotency_keys: request.headers("idempotency-key"),
             retry_count: request.headers("x-stainless-retry-count").first().map(String::as_str),
+            if_none_match: request.headers("if-none-match"),
+            base: &request.base,
             family,
             now,
         })?;
@@ -500,11 +502,16 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
 
     fn render(&self, outcome: O, family: Family) -> Result<Rendered, Error> {
         let headers = outcome.headers(family);
-        let body = match self.endpoint.success {
-            NO_CONTENT => String::new(),
-            _ => serde_json::to_string(&outcome.render(family)).map_err(Error::internal)?,
+        let status = if outcome.is_known() {
+            NOT_MODIFIED
+        } else {
+            self.endpoint.success
         };
-        Ok(Rendered { body, headers })
+        let body = match status {
+            NO_CONTENT | NOT_MODIFIED => Cow::Borrowed(""),
+            _ => outcome.render(family).text()?,
+        };
+        Ok(Rendered { status, body, headers })
     }
 
     /// The path parameters, if this request is for this endpoint. A gateway sends nothing else; a watcher or a test may.
@@ -532,15 +539,19 @@ impl<A: Admit<App>, I: Input, O: Outcome, App> Edge<A, I, O, App> {
 /// The status of a success that has no body.
 const NO_CONTENT: u16 = 204;
 
+/// The status of what the client has already.
+const NOT_MODIFIED: u16 = 304;
+
 /// What a handler's outcome is on the wire.
 struct Rendered {
-    body: String,
+    status: u16,
+    body: Cow<'static, str>,
     headers: Vec<(&'static str, String)>,
 }
 
 impl Rendered {
-    fn reply(&self, status: u16) -> Reply {
-        with_headers(Reply::success(status, &self.body), &self.headers)
+    fn reply(&self) -> Reply {
+        with_headers(Reply::success(self.status, &self.body), &self.headers)
     }
 }
 
@@ -556,7 +567,7 @@ fn read_body(request: &Request) -> Result<Value, Error> {
         return Ok(Value::Object(serde_json::Map::new()));
     }
     match request.headers("content-type") {
-        [content_type] if is_json(content_type) => json::object(&request.body),
+        [content_type] if is_json(content_type) => json::object(&request.body).map(json::with_whole_numbers),
         _ => Err(Error::UnsupportedMediaType),
     }
 }

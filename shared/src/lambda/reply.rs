@@ -16,17 +16,17 @@ const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
 /// How the answers to a request are worded.
 #[derive(Debug)]
-pub(super) struct Manner {
+pub(crate) struct Manner {
     /// The route, as the endpoint table has it.
-    pub(super) route: &'static str,
+    pub(crate) route: &'static str,
     /// Whose clients it serves.
-    pub(super) family: Family,
+    pub(crate) family: Family,
     /// How the caller authenticates, or should.
-    pub(super) scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// What `status` says in an error, for those whose document has that member.
-    pub(super) status_member: StatusMember,
+    pub(crate) status_member: StatusMember,
     /// What some routes say differently.
-    pub(super) wordings: &'static [Wording],
+    pub(crate) wordings: &'static [Wording],
 }
 
 impl Default for Manner {
@@ -168,6 +168,8 @@ impl Reply {
     pub(super) fn with_caching(self, caching: Caching, succeeded: bool) -> Self {
         match caching {
             Caching::Public if succeeded => self.with_header("cache-control", "public, max-age=300"),
+            Caching::Revalidated if succeeded => self.with_header("cache-control", "no-cache"),
+            Caching::ByOutcome if succeeded => self,
             _ => self.with_header("cache-control", "no-store"),
         }
     }
@@ -203,7 +205,7 @@ impl Reply {
 }
 
 /// The status of an error and the body that says it.
-pub(super) fn envelope(error: &Error, manner: &Manner, request_id: &str) -> (u16, Value) {
+pub(crate) fn envelope(error: &Error, manner: &Manner, request_id: &str) -> (u16, Value) {
     if manner.family == Family::OpenAi {
         return as_openai_has_it(error, request_id);
     }

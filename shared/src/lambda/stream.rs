@@ -153,7 +153,7 @@ where
             (outcome, _) => {
                 let rendered = outcome.and_then(|outcome| self.render(outcome, manner.family));
                 let reply = match &rendered {
-                    Ok(rendered) => rendered.reply(self.endpoint.success),
+                    Ok(rendered) => rendered.reply(),
                     Err(error) => Reply::failure(error, &manner, request_id),
                 };
                 write(reply.status(), rendered.as_ref().err());

@@ -1,0 +1,205 @@
+/** The API as its pages see it: the shapes on the wire, all of them here, and how a call is made. */
+
+import { session } from "./session.ts";
+
+export interface Login {
+  username: string;
+  access: string;
+  refresh: string;
+}
+
+export interface TokenPair {
+  access: string;
+  refresh: string;
+}
+
+export interface Registered {
+  data: { username: string; token: number };
+}
+
+export type Role = "user" | "staff" | "admin";
+
+export interface Profile {
+  id: string;
+  username: string;
+  email: string | null;
+  role: Role;
+  token_balance: number;
+  date_joined: string;
+}
+
+export interface Balance {
+  username: string;
+  token_balance: number;
+}
+
+export interface Usage {
+  input_tokens: number;
+  cached_input_tokens: number;
+  output_tokens: number;
+  estimated: boolean;
+}
+
+/** A chat without its texts: what a stream ends with. */
+export interface ToldChat {
+  id: string;
+  conversation_id?: string;
+  timestamp: string;
+  model: string;
+  finish_reason: string;
+  usage: Usage | null;
+  cost: number;
+}
+
+export interface Chat extends ToldChat {
+  message: string;
+  response: string;
+}
+
+export interface Page<T> {
+  data: T[];
+  next_cursor: string | null;
+}
+
+export interface Conversation {
+  id: string;
+  title: string;
+  created_at: string;
+  updated_at: string;
+}
+
+/** The body of every error. */
+export interface ErrorBody {
+  code: string;
+  detail: string;
+  request_id: string;
+  /** The member of the request that it is about. */
+  member?: string;
+}
+
+/** What went wrong with a call. `errors.ts` says it to people. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  /** The HTTP status; 0 if there was no answer. */
+  readonly status: number;
+  readonly code: string;
+  readonly member: string | undefined;
+  readonly requestId: string | undefined;
+  /** How many seconds to wait before it is tried again. */
+  readonly retryAfter: number | undefined;
+
+  constructor(status: number, body: Partial<ErrorBody> & { code: string }, retryAfter?: number) {
+    super(body.detail ?? body.code);
+    this.status = status;
+    this.code = body.code;
+    this.member = body.member;
+    this.requestId = body.request_id;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export interface Options {
+  body?: unknown;
+  query?: Record<string, string | number | undefined>;
+  headers?: Record<string, string>;
+  signal?: AbortSignal;
+  /** The access token, for calls that are not made for the session. */
+  access?: string;
+  keepalive?: boolean;
+}
+
+export type Method = "GET" | "POST" | "PATCH" | "DELETE";
+
+/** Where a path of the API is: below the page's own deployment, whatever stands before it. */
+export function address(path: string, query: Options["query"] = {}): URL {
+  const url = new URL(path.replace(/^\//, ""), document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) url.searchParams.set(name, String(value));
+  }
+  return url;
+}
+
+/** The answer to one request, whatever its status. Fails only if there is none. */
+async function ask(method: Method, path: string, options: Options): Promise<Response> {
+  const headers = new Headers({ Accept: "application/json", ...options.headers });
+  if (options.access !== undefined) headers.set("Authorization", `Bearer ${options.access}`);
+  if (options.body !== undefined) headers.set("Content-Type", "application/json");
+  try {
+    return await fetch(address(path, options.query), {
+      method,
+      headers,
+      body: options.body === undefined ? null : JSON.stringify(options.body),
+      signal: options.signal ?? null,
+      keepalive: options.keepalive ?? false,
+      // Tokens are all that authenticates.
+      credentials: "omit",
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ApiError(0, { code: navigator.onLine ? "unreachable" : "offline" });
+  }
+}
+
+/** What an answer says went wrong. */
+async function failure(response: Response): Promise<ApiError> {
+  const wait = Number(response.headers.get("Retry-After") ?? NaN);
+  const retryAfter = Number.isFinite(wait) ? wait : undefined;
+  const body: unknown = await response.json().catch(() => null);
+  const isError = typeof body === "object" && body !== null && "code" in body && typeof body.code === "string";
+  return new ApiError(response.status, isError ? (body as ErrorBody) : { code: "unreadable" }, retryAfter);
+}
+
+async function read<T>(response: Response): Promise<T> {
+  if (!response.ok) throw await failure(response);
+  if (response.status === 204) return undefined as T;
+  try {
+    return (await response.json()) as T;
+  } catch {
+    // The connection broke in the middle of the answer.
+    throw new ApiError(0, { code: "unreachable" });
+  }
+}
+
+/** A call that needs no session. */
+export async function open<T>(method: Method, path: string, options: Options = {}): Promise<T> {
+  return read<T>(await ask(method, path, options));
+}
+
+/**
+ * A call for the one who is logged in: its answer, if it is a success. An access token that is not valid any more is traded for the next
+ * one, once, and the call made again. Where that fails the session ends, which whoever listens to it hears.
+ */
+export async function respond(method: Method, path: string, options: Options = {}): Promise<Response> {
+  const current = session.current();
+  if (!current) throw new ApiError(401, { code: "not_authenticated" });
+  let response = await ask(method, path, { ...options, access: current.access });
+  if (response.status === 401) {
+    const refused = await failure(response);
+    if (refused.code !== "token_not_valid") {
+      session.end(refused.code, current);
+      throw refused;
+    }
+    const next = await session.renew(current);
+    if (!next) throw refused;
+    response = await ask(method, path, { ...options, access: next.access });
+    if (response.status === 401) session.end("token_not_valid", next);
+  }
+  if (!response.ok) throw await failure(response);
+  return response;
+}
+
+/** As `respond`, for an answer that is JSON or nothing. */
+export async function call<T>(method: Method, path: string, options: Options = {}): Promise<T> {
+  return read<T>(await respond(method, path, options));
+}
+
+export const api = {
+  register: (username: string, password: string) => open<Registered>("POST", "api/v1/users", { body: { username, password } }),
+  login: (username: string, password: string) => open<Login>("POST", "api/v1/users/login", { body: { username, password } }),
+  refresh: (refresh: string) => open<TokenPair>("POST", "api/v1/token/refresh", { body: { refresh } }),
+  logout: (pair: TokenPair) =>
+    open<unknown>("POST", "api/v1/users/logout", { body: { refresh: pair.refresh }, access: pair.access, keepalive: true }),
+  profile: () => call<Profile>("GET", "api/v1/users/me"),
+  balance: () => call<Balance>("GET", "api/v1/users/token-balance"),
+};

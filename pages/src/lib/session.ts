@@ -1,0 +1,125 @@
+/**
+ * Who is logged in, in this browser: one session for all tabs, kept in localStorage. Refresh tokens are traded for the next ones, and each
+ * is good for one trade, so of all tabs one trades at a time and the others take what it got.
+ */
+
+import { ApiError, api, type Login } from "./api.ts";
+import { forgetDrafts } from "./drafts.ts";
+
+export type Session = Login;
+
+/** Why nobody is logged in any more; `undefined` for one who chose to leave or never came. */
+export type Reason = string | undefined;
+
+type Listener = (current: Session | null, reason: Reason) => void;
+
+// Deployments at one host, under several paths, keep apart.
+const below = typeof document === "undefined" ? "/" : new URL(document.baseURI).pathname;
+export const KEY = `ai-chat-system:${below}:session`;
+const ENDED = `ai-chat-system:${below}:ended`;
+
+const listeners = new Set<Listener>();
+
+function parse(text: string | null): Session | null {
+  try {
+    const value: unknown = JSON.parse(text ?? "null");
+    const wanted = ["username", "access", "refresh"] as const;
+    const isOne = typeof value === "object" && value !== null && wanted.every((name) => typeof (value as Session)[name] === "string");
+    return isOne ? (value as Session) : null;
+  } catch {
+    return null;
+  }
+}
+
+function store(next: Session | null, reason?: Reason): void {
+  if (reason === undefined) localStorage.removeItem(ENDED);
+  else localStorage.setItem(ENDED, reason);
+  if (next) localStorage.setItem(KEY, JSON.stringify(next));
+  else localStorage.removeItem(KEY);
+  tell();
+}
+
+function tell(): void {
+  const current = session.current();
+  for (const listener of listeners) listener(current, session.reason());
+}
+
+/** Runs one task at a time, of all tabs. A page that is not served securely has no locks, and is alone with its own tasks. */
+let queue: Promise<unknown> = Promise.resolve();
+function alone<T>(task: () => Promise<T>): Promise<T> {
+  const locks: LockManager | undefined = navigator.locks;
+  if (locks) return locks.request(KEY, task) as Promise<T>;
+  const done = queue.then(task);
+  queue = done.catch(() => undefined);
+  return done;
+}
+
+export const session = {
+  current: (): Session | null => parse(localStorage.getItem(KEY)),
+
+  /** Why the last session ended, if it did not end by choice. */
+  reason: (): Reason => localStorage.getItem(ENDED) ?? undefined,
+
+  begin(login: Login): void {
+    const { username, access, refresh } = login;
+    store({ username, access, refresh });
+  },
+
+  /** Ends the session, if it is still the one that was refused: another tab may have begun the next. */
+  end(reason: string, refused: Session): void {
+    if (session.current()?.access === refused.access) store(null, reason);
+  },
+
+  /**
+   * The session with an access token that is newer than the stale one's; nothing if it is over. Fails, with the session as it was, if the
+   * answer does not tell.
+   */
+  renew(stale: Session): Promise<Session | null> {
+    return alone(async () => {
+      const current = session.current();
+      // Another tab was here first, or somebody logged out.
+      if (!current || current.access !== stale.access) return current?.username === stale.username ? current : null;
+      try {
+        const pair = await api.refresh(current.refresh);
+        const next = { ...current, access: pair.access, refresh: pair.refresh };
+        // Whoever logged out meanwhile stays logged out.
+        if (session.current()?.access !== stale.access) return null;
+        store(next);
+        return next;
+      } catch (error) {
+        if (error instanceof ApiError && (error.status === 401 || error.status === 400)) {
+          session.end(error.code, current);
+          return null;
+        }
+        throw error;
+      }
+    });
+  },
+
+  /** Logs out: here at once, in every tab, and at the server as soon as it hears of it. */
+  async leave(): Promise<void> {
+    const current = session.current();
+    store(null);
+    if (!current) return;
+    forgetDrafts(current.username);
+    try {
+      await api.logout(current);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+      const pair = await api.refresh(current.refresh);
+      await api.logout(pair);
+    }
+  },
+
+  /** Calls back whenever somebody logs in or out, in any tab. Gives back how to stop that. */
+  listen(listener: Listener): () => void {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  },
+};
+
+if (typeof window !== "undefined") {
+  window.addEventListener("storage", (event) => {
+    if (event.key === KEY || event.key === null) tell();
+  });
+}
