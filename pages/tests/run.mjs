@@ -27,6 +27,7 @@ function chromium() {
 }
 
 if (part === "all" || part === "unit") {
+  node("node_modules/openapi-typescript/bin/cli.js", "../docs/openapi.json", "--output", "schema.d.ts");
   node("node_modules/typescript/bin/tsc");
   const out = join(pages, "node_modules/.cache/unit");
   mkdirSync(out, { recursive: true });

@@ -1,80 +1,26 @@
-/** The API as its pages see it: the shapes on the wire, all of them here, and how a call is made. */
+/** The API as its pages see it: the shapes on the wire, as the OpenAPI document has them (`npm run types`), and how a call is made. */
 
+import type { components } from "../../schema.d.ts";
 import { session } from "./session.ts";
 
-export interface Login {
-  username: string;
-  access: string;
-  refresh: string;
-}
+type Schemas = components["schemas"];
 
-export interface TokenPair {
-  access: string;
-  refresh: string;
-}
-
-export interface Registered {
-  data: { username: string; token: number };
-}
-
-export type Role = "user" | "staff" | "admin";
-
-export interface Profile {
-  id: string;
-  username: string;
-  email: string | null;
-  role: Role;
-  token_balance: number;
-  date_joined: string;
-}
-
-export interface Balance {
-  username: string;
-  token_balance: number;
-}
-
-export interface Usage {
-  input_tokens: number;
-  cached_input_tokens: number;
-  output_tokens: number;
-  estimated: boolean;
-}
-
+export type Login = Pick<Schemas["LoggedInBody"], "username" | "access" | "refresh">;
+export type TokenPair = { access: string; refresh: string };
+export type Role = Schemas["Role"];
+export type Profile = Schemas["ProfileBody"];
+export type Balance = Schemas["BalanceBody"];
+export type Usage = Schemas["UsageBody"];
 /** A chat without its texts: what a stream ends with. */
-export interface ToldChat {
-  id: string;
-  conversation_id?: string;
-  timestamp: string;
-  model: string;
-  finish_reason: string;
-  usage: Usage | null;
-  cost: number;
-}
-
-export interface Chat extends ToldChat {
-  message: string;
-  response: string;
-}
+export type ToldChat = Schemas["ToldChatBody"];
+export type Chat = Schemas["ChatBody"];
+export type Conversation = Schemas["ConversationBody"];
+/** The body of every error. */
+export type ErrorBody = Schemas["Error"];
 
 export interface Page<T> {
   data: T[];
   next_cursor: string | null;
-}
-
-export interface Conversation {
-  id: string;
-  title: string;
-  created_at: string;
-  updated_at: string;
-}
-
-/** The body of every error. */
-export interface ErrorBody {
-  code: string;
-  detail: string;
-  request_id: string;
-  /** The member of the request that it is about. */
-  member?: string;
 }
 
 /** What went wrong with a call. `errors.ts` says it to people. */
@@ -195,7 +141,7 @@ export async function call<T>(method: Method, path: string, options: Options = {
 }
 
 export const api = {
-  register: (username: string, password: string) => open<Registered>("POST", "api/v1/users", { body: { username, password } }),
+  register: (username: string, password: string) => open<Schemas["RegisteredBody"]>("POST", "api/v1/users", { body: { username, password } }),
   login: (username: string, password: string) => open<Login>("POST", "api/v1/users/login", { body: { username, password } }),
   refresh: (refresh: string) => open<TokenPair>("POST", "api/v1/token/refresh", { body: { refresh } }),
   logout: (pair: TokenPair) =>
