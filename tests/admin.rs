@@ -334,7 +334,11 @@ async fn an_adjustment_is_in_the_ledger_and_in_the_audit_trail() {
     assert_eq!(reply.body["entry"]["balance_after"], 4500);
     assert!(!reply.headers.contains_key("idempotency-replayed"));
     assert_eq!(system.balance(&ada).await, 4500);
-    adjust(&system, &root, "ada", -4500).await.expect_status(200);
+    // JSON has no integers of its own: some languages write them so.
+    let request = Request::new("POST", &format!("{USERS}/ada/tokens")).header("Content-Type", "application/json");
+    let request = request.raw_body(r#"{"amount": -4.5e3, "reason": "a test"}"#);
+    let reply = system.send(request.bearer(&root.access)).await.expect_status(200);
+    assert_eq!(reply.body["entry"]["amount"], -4500);
     assert_eq!(system.balance(&ada).await, 0);
     system
         .chat(&ada, "hello")
@@ -371,12 +375,11 @@ async fn impossible_adjustments_are_400_and_change_nothing() {
     }
     for amount in [
         json!(1.5),
-        json!(1.0),
         json!("5"),
         json!(true),
         json!([5]),
         json!(u64::MAX),
-        json!(1e3),
+        json!(1e18),
     ] {
         let request = adjustment("ada", amount).bearer(&root.access);
         system.send(request).await.expect_error(400, "malformed");
@@ -387,7 +390,6 @@ async fn impossible_adjustments_are_400_and_change_nothing() {
     };
     let malformed = [
         r#"{"amount": 99999999999999999999, "reason": "a test"}"#,
-        r#"{"amount": 1e2, "reason": "a test"}"#,
         r#"{"amount": -0.5, "reason": "a test"}"#,
         r#"{"amount": NaN, "reason": "a test"}"#,
         r#"{"amount": 5, "amount": 6, "reason": "a test"}"#,

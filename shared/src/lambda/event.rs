@@ -297,9 +297,9 @@ mod tests {
     #[test]
     fn behind_a_domain_of_its_own_an_api_may_have_a_path_or_none() {
         for (asked, base) in [
-            ("/openapi.json", ""),
-            ("/chat/v2/openapi.json", "/chat/v2"),
-            ("/other", ""),
+            ("/openapi.json", "/"),
+            ("/chat/v2/openapi.json", "/chat/v2/"),
+            ("/other", "/"),
         ] {
             let event = serde_json::json!({
                 "httpMethod": "GET", "path": "/openapi.json", "requestContext": {"stage": "prod", "path": asked},

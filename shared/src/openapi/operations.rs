@@ -144,7 +144,7 @@ fn users(writer: &mut Writer) {
             "Change the password",
             "Every session, key of the `Token` scheme and API key of the caller ends.",
             json!({"old": "correct horse battery", "new": "another horse battery"}),
-            [Error::WrongPassword],
+            [Error::WrongPassword, Error::OutcomeUnknown],
         ),
         samples::done,
     );
@@ -181,7 +181,12 @@ fn api_keys(writer: &mut Writer) {
     let text = "It ends at once.";
     writer.write(
         &api::API_KEYS_REVOKE,
-        &words("Revoke an API key", text, Value::Null, [Error::ApiKeyNotFound]),
+        &words(
+            "Revoke an API key",
+            text,
+            Value::Null,
+            [Error::ApiKeyNotFound, Error::OutcomeUnknown],
+        ),
         samples::done,
     );
 }
