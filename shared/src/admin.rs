@@ -8,9 +8,9 @@ use crate::{
     chats::ChatPage,
     config::AccountConfig,
     domain::{
-        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Day, Figures, Fingerprint, IdempotencyKey, Invalid,
-        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, PasswordPolicy, Reason, Role, Scope,
-        StaffCaller, Timestamp, User, UserKey, Username, id::random,
+        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Day, Figures, Fingerprint,
+        IdempotencyKey, Invalid, LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password,
+        PasswordPolicy, Reason, Role, Scope, StaffCaller, Timestamp, User, UserKey, Username, id::random,
     },
     error::Error,
     metrics::Metrics,

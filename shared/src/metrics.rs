@@ -134,7 +134,12 @@ impl Metrics {
 const ID: &str = "s";
 
 /// The codes of its refusals that ask for patience, besides those that are its own failures.
-const BUSY: [&str; 4] = ["Throttling", "ThrottlingException", "RequestLimitExceeded", "LimitExceeded"];
+const BUSY: [&str; 4] = [
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "LimitExceeded",
+];
 
 /// What pages have told so far.
 struct Read {

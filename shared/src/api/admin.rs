@@ -6,8 +6,8 @@ use super::{
 use crate::{
     admin::{Adjusted, AuditPage, LedgerPage, SearchPage, UserChange},
     domain::{
-        Adjustment, Amount, AuditEntry, Counts, Email, Figures, IdempotencyKey, Invalid, LedgerEntry, NamePrefix, PageSize, Reason,
-        Role, User, UserKey, Username,
+        Adjustment, Amount, AuditEntry, Counts, Email, Figures, IdempotencyKey, Invalid, LedgerEntry, NamePrefix,
+        PageSize, Reason, Role, User, UserKey, Username,
     },
     error::Error,
     store::FoundUser,

@@ -27,9 +27,9 @@ use crate::{
 pub use crate::domain::Method;
 
 pub use admin::{
-    ADJUST as ADMIN_ADJUST, AUDIT as ADMIN_AUDIT, AdjustRequest, AuditPageRequest, CHATS as ADMIN_CHATS, FIGURES as ADMIN_FIGURES,
-    LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
-    UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
+    ADJUST as ADMIN_ADJUST, AUDIT as ADMIN_AUDIT, AdjustRequest, AuditPageRequest, CHATS as ADMIN_CHATS,
+    FIGURES as ADMIN_FIGURES, LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE,
+    USER as ADMIN_USER, UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
 };
 pub use api_keys::{
     ApiKeyList, CREATE as API_KEYS_CREATE, CreateApiKeyRequest, LIST as API_KEYS_LIST, REVOKE as API_KEYS_REVOKE,

@@ -50,7 +50,10 @@ impl Day {
 
     /// Which of its hours a moment is in; none if it is in another day.
     pub fn hour_of(self, moment: Timestamp) -> Option<usize> {
-        let hour = moment.as_millis().checked_sub(self.from.as_millis())?.div_euclid(HOUR_MILLIS);
+        let hour = moment
+            .as_millis()
+            .checked_sub(self.from.as_millis())?
+            .div_euclid(HOUR_MILLIS);
         usize::try_from(hour).ok().filter(|hour| *hour < HOURS)
     }
 }
@@ -114,9 +117,18 @@ mod tests {
     #[test]
     fn the_running_hour_is_the_last_of_24_around_midnight_too() {
         for (now, expected) in [
-            ("2026-11-26T02:41:00Z", ["2026-11-25T03:00:00Z", "2026-11-26T02:00:00Z", "2026-11-26T03:00:00Z"]),
-            ("2026-12-31T23:59:59Z", ["2026-12-31T00:00:00Z", "2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"]),
-            ("2027-01-01T00:00:00Z", ["2026-12-31T01:00:00Z", "2027-01-01T00:00:00Z", "2027-01-01T01:00:00Z"]),
+            (
+                "2026-11-26T02:41:00Z",
+                ["2026-11-25T03:00:00Z", "2026-11-26T02:00:00Z", "2026-11-26T03:00:00Z"],
+            ),
+            (
+                "2026-12-31T23:59:59Z",
+                ["2026-12-31T00:00:00Z", "2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"],
+            ),
+            (
+                "2027-01-01T00:00:00Z",
+                ["2026-12-31T01:00:00Z", "2027-01-01T00:00:00Z", "2027-01-01T01:00:00Z"],
+            ),
         ] {
             assert_eq!(day(now), expected);
         }
@@ -147,7 +159,11 @@ mod tests {
         };
         hours[HOURS - 1] = hours[0];
         let day = Day::until(Timestamp::from_millis(0));
-        let figures = Figures { day, hours, holds_open: 0 };
+        let figures = Figures {
+            day,
+            hours,
+            holds_open: 0,
+        };
         let totals = Counts {
             sign_ups: 2,
             messages: 4,

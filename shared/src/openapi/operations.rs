@@ -364,7 +364,12 @@ fn admin(writer: &mut Writer) {
     let text = "What the deployment did in the last 24 hours, by the hour.";
     writer.write(
         &api::ADMIN_FIGURES,
-        &words("Tell the figures of the day", text, Value::Null, [Error::MetricsNotCollected]),
+        &words(
+            "Tell the figures of the day",
+            text,
+            Value::Null,
+            [Error::MetricsNotCollected],
+        ),
         samples::figures,
     );
 }

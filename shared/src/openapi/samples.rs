@@ -15,8 +15,8 @@ use crate::{
     chats::{ChatPage, Models, Sent},
     conversations::{ConversationPage, OneConversation},
     domain::{
-        ApiKey, ApiKeyUse, AuditEntry, AuthKey, Chat, Conversation, Counts, Day, Figures, HOURS, IssuedApiKey, LedgerEntry,
-        ModelName, PageSize, User,
+        ApiKey, ApiKeyUse, AuditEntry, AuthKey, Chat, Conversation, Counts, Day, Figures, HOURS, IssuedApiKey,
+        LedgerEntry, ModelName, PageSize, User,
     },
     sessions::{Opened, TokenPair},
     store::FoundUser,
