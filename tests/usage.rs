@@ -886,9 +886,10 @@ async fn each_policy_allows_what_its_function_does_and_nothing_else() {
 #[test]
 fn only_who_tells_figures_may_read_metrics() {
     for function in template().functions().unwrap() {
-        let other = function.permissions.iter().filter(|permission| {
-            permission.only_if.is_none() && !permission.action.starts_with("dynamodb:")
-        });
+        let other = function
+            .permissions
+            .iter()
+            .filter(|permission| permission.only_if.is_none() && !permission.action.starts_with("dynamodb:"));
         let other: Vec<_> = other
             .map(|permission| (permission.action.as_str(), permission.resource.as_str()))
             .collect();

@@ -123,7 +123,8 @@ async fn respond(State(cloudwatch): State<CloudWatch>, body: Bytes) -> Response 
     match request.and_then(|request| cloudwatch.answer(&request)) {
         Ok(answer) => reply(StatusCode::OK, &answer),
         Err(problem) => {
-            let refusal = json!({"__type": "com.amazonaws.cloudwatch#InvalidParameterValueException", "message": problem});
+            let refusal =
+                json!({"__type": "com.amazonaws.cloudwatch#InvalidParameterValueException", "message": problem});
             reply(StatusCode::BAD_REQUEST, &refusal)
         }
     }
@@ -201,7 +202,11 @@ pub fn write(value: &Value) -> Vec<u8> {
     encoder.into_writer()
 }
 
-fn put<W: encode::Write>(encoder: &mut Encoder<W>, value: &Value, is_time: bool) -> Result<(), encode::Error<W::Error>> {
+fn put<W: encode::Write>(
+    encoder: &mut Encoder<W>,
+    value: &Value,
+    is_time: bool,
+) -> Result<(), encode::Error<W::Error>> {
     match value {
         Value::Null => encoder.null()?.ok(),
         Value::Bool(bool) => encoder.bool(*bool)?.ok(),
@@ -264,21 +269,44 @@ mod tests {
     #[test]
     fn lines_are_added_up_by_hour_and_by_each_set_of_dimensions() {
         let cloudwatch = CloudWatch::default();
-        for (hour, endpoint, requests) in [(0, "a", 7), (1, "a", 1), (1, "a", 2), (1, "b", 4), (3, "a", 8), (4, "a", 16)] {
+        for (hour, endpoint, requests) in [
+            (0, "a", 7),
+            (1, "a", 1),
+            (1, "a", 2),
+            (1, "b", 4),
+            (3, "a", 8),
+            (4, "a", 16),
+        ] {
             cloudwatch.add(line(hour, endpoint, requests).as_bytes());
         }
-        for other in ["", "no JSON", "{}", "[]", r#"{"requests": 9}"#, r#"{"_aws": {"Timestamp": 3600000}}"#] {
+        for other in [
+            "",
+            "no JSON",
+            "{}",
+            "[]",
+            r#"{"requests": 9}"#,
+            r#"{"_aws": {"Timestamp": 3600000}}"#,
+        ] {
             cloudwatch.add(other.as_bytes());
         }
         let told = |dimensions: &Value| {
             let mut answer = cloudwatch.answer(&asked(dimensions)).unwrap();
             let result = &mut answer["MetricDataResults"][0];
-            assert_eq!((&result["Id"], &result["StatusCode"]), (&json!("s0"), &json!("Complete")));
+            assert_eq!(
+                (&result["Id"], &result["StatusCode"]),
+                (&json!("s0"), &json!("Complete"))
+            );
             (result["Timestamps"].take(), result["Values"].take())
         };
-        let (stage, endpoint) = (json!({"Name": "stage", "Value": "dev"}), json!({"Name": "endpoint", "Value": "a"}));
+        let (stage, endpoint) = (
+            json!({"Name": "stage", "Value": "dev"}),
+            json!({"Name": "endpoint", "Value": "a"}),
+        );
         assert_eq!(told(&json!([stage])), (json!([10_800, 3_600]), json!([8.0, 7.0])));
-        assert_eq!(told(&json!([endpoint, stage])), (json!([10_800, 3_600]), json!([8.0, 3.0])));
+        assert_eq!(
+            told(&json!([endpoint, stage])),
+            (json!([10_800, 3_600]), json!([8.0, 3.0]))
+        );
         assert_eq!(told(&json!([endpoint])), (json!([]), json!([])));
     }
 
@@ -304,7 +332,10 @@ mod tests {
         // The tag of a time of the epoch, then 3600 (RFC 8949, section 3.4.2).
         assert!(bytes.windows(4).any(|part| part == [0xc1, 0x19, 0x0e, 0x10]));
         // Of known length, as others write them.
-        assert_eq!(read(&[0xa1, 0x61, b'a', 0x82, 0x01, 0x20]).unwrap(), json!({"a": [1, -1]}));
+        assert_eq!(
+            read(&[0xa1, 0x61, b'a', 0x82, 0x01, 0x20]).unwrap(),
+            json!({"a": [1, -1]})
+        );
         for wrong in [&b""[..], &[0xa1], &[0x9f, 0x01], &[0x61, 0xff]] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }

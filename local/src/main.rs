@@ -14,12 +14,12 @@ use std::{
 };
 
 use clap::Parser;
+use functions::Services;
 use local::{
     cloudwatch::CloudWatch,
     engine::{self, Engine},
     template::{BoxError, Template},
 };
-use functions::Services;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The name of the local table.
