@@ -326,7 +326,7 @@ fn arrows_between_modules_point_downward() {
         &["admin", "conversations", "reconcile"],
         &["chats"],
         &["accounts", "api_keys", "billing", "pacing", "sessions"],
-        &["auth", "model", "store"],
+        &["auth", "metrics", "model", "store"],
         &["aws", "config", "domain", "error", "meter"],
     ];
     let level = |module: &str| layers.iter().position(|layer| layer.contains(&module));
@@ -368,6 +368,7 @@ fn arrows_between_modules_point_downward() {
             ("aws_sdk_dynamodb", "store"),
             ("aws_sdk_bedrockruntime", "model"),
             ("aws_sdk_secretsmanager", "model"),
+            ("aws_sdk_cloudwatch", "metrics"),
             ("aws_config", "aws"),
             ("lambda_http", "lambda"),
             ("jsonwebtoken", "auth"),

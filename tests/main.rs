@@ -31,6 +31,7 @@ mod deployed;
 mod edge;
 mod edge_fuzz;
 mod faults;
+mod figures;
 mod idempotency;
 mod model;
 mod models;

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use local::{
+    cloudwatch::CloudWatch,
     engine::LOCAL_CREDENTIALS,
     template::{BoxError, Function, Template},
 };
 use tokio::{
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdout, Command},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -47,13 +49,27 @@ struct Process {
     name: String,
     command: Command,
     child: Child,
+    cloudwatch: CloudWatch,
 }
 
-/// Starts every function of the template.
+/// Where the functions find what they speak to.
+#[derive(Debug)]
+pub(crate) struct Services<'a> {
+    pub(crate) dynamodb: &'a str,
+    pub(crate) cloudwatch: &'a str,
+}
+
+/// Starts every function of the template. What they print is printed here, and `cloudwatch` is told of it.
 ///
 /// # Errors
 /// If one cannot be started.
-pub(crate) fn start(template: &Template, options: &Options, dynamodb: &str, seed: &str) -> Result<Functions, BoxError> {
+pub(crate) fn start(
+    template: &Template,
+    options: &Options,
+    services: &Services<'_>,
+    cloudwatch: &CloudWatch,
+    seed: &str,
+) -> Result<Functions, BoxError> {
     // This program was built into the directory that the functions are built into.
     let binaries = std::env::current_exe()?
         .parent()
@@ -66,14 +82,13 @@ pub(crate) fn start(template: &Template, options: &Options, dynamodb: &str, seed
             served.push(UNROUTED);
         }
         for name in served {
-            let mut command = command(&function, name, &binaries, options, dynamodb, seed);
-            let child = command
-                .spawn()
-                .map_err(|error| format!("{}: {error}", function.binary))?;
+            let mut command = command(&function, name, &binaries, options, services, seed);
+            let child = spawn(&mut command, cloudwatch).map_err(|error| format!("{}: {error}", function.binary))?;
             processes.push(Process {
                 name: function.binary.clone(),
                 command,
                 child,
+                cloudwatch: cloudwatch.clone(),
             });
         }
     }
@@ -83,7 +98,36 @@ pub(crate) fn start(template: &Template, options: &Options, dynamodb: &str, seed
 /// The name under which `cargo lambda watch` queues what its router has no function for: methods that nobody uses.
 const UNROUTED: &str = "_";
 
-fn command(function: &Function, name: &str, binaries: &Path, options: &Options, dynamodb: &str, seed: &str) -> Command {
+fn spawn(command: &mut Command, cloudwatch: &CloudWatch) -> std::io::Result<Child> {
+    let mut child = command.spawn()?;
+    if let Some(output) = child.stdout.take() {
+        tokio::spawn(pass_on(output, cloudwatch.clone()));
+    }
+    Ok(child)
+}
+
+/// Prints the lines of a function until it ends.
+async fn pass_on(output: ChildStdout, cloudwatch: CloudWatch) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+        cloudwatch.add(&line);
+        // Whole lines, because all functions write here. That nobody reads them must not stop a function.
+        let mut stdout = tokio::io::stdout();
+        let _ = stdout.write_all(&line).await;
+        let _ = stdout.flush().await;
+        line.clear();
+    }
+}
+
+fn command(
+    function: &Function,
+    name: &str,
+    binaries: &Path,
+    options: &Options,
+    services: &Services<'_>,
+    seed: &str,
+) -> Command {
     let port = options.port;
     let mut environment: BTreeMap<String, String> = function.environment.clone();
     // What the person who runs this has set for a function's variable counts more than the template's default.
@@ -108,12 +152,14 @@ fn command(function: &Function, name: &str, binaries: &Path, options: &Options, 
             .env_remove("AWS_SESSION_TOKEN");
     }
     command
-        .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
+        .env("AWS_ENDPOINT_URL_DYNAMODB", services.dynamodb)
+        .env("AWS_ENDPOINT_URL_CLOUDWATCH", services.cloudwatch)
         .env("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{port}/.rt/{name}"))
         .env("AWS_LAMBDA_FUNCTION_NAME", name)
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         // Ctrl-C reaches the terminal's whole group; only this program's end should end what it started.
         .process_group(0)
         .kill_on_drop(true);
@@ -161,7 +207,7 @@ impl Process {
                 eprintln!("{} ended ({status}); starting it again", self.name);
             }
             sleep(Duration::from_millis(250)).await;
-            self.child = self.command.spawn()?;
+            self.child = spawn(&mut self.command, &self.cloudwatch)?;
         }
     }
 }

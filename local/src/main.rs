@@ -14,7 +14,9 @@ use std::{
 };
 
 use clap::Parser;
+use functions::Services;
 use local::{
+    cloudwatch::CloudWatch,
     engine::{self, Engine},
     template::{BoxError, Template},
 };
@@ -117,7 +119,12 @@ async fn serve(options: &Options, root: &Path, data: &Path) -> Result<(), BoxErr
 
     let mut gateway = gateway::start(&cargo_lambda, root, options.port)?;
     gateway::wait_for(&mut gateway, || gateway::listens(options.port)).await?;
-    let functions = functions::start(&template, options, &engine.url(), &seed)?;
+    let cloudwatch = CloudWatch::default();
+    let services = Services {
+        dynamodb: &engine.url(),
+        cloudwatch: &cloudwatch.serve().await?,
+    };
+    let functions = functions::start(&template, options, &services, &cloudwatch, &seed)?;
     gateway::wait_for(&mut gateway, || gateway::is_healthy(options.port)).await?;
     announce(options.port, &engine.url(), &cargo_lambda);
     tokio::select! {

@@ -8,11 +8,12 @@ use crate::{
     chats::ChatPage,
     config::AccountConfig,
     domain::{
-        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Fingerprint, IdempotencyKey, Invalid,
-        LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password, PasswordPolicy, Reason, Role, Scope,
-        StaffCaller, Timestamp, User, UserKey, Username, id::random,
+        Action, Adjustment, AdminCaller, AuditEntry, AuditId, Change, Cursor, Day, Figures, Fingerprint,
+        IdempotencyKey, Invalid, LedgerEntry, Listing, NamePrefix, NewPassword, Once, PageSize, Password,
+        PasswordPolicy, Reason, Role, Scope, StaffCaller, Timestamp, User, UserKey, Username, id::random,
     },
     error::Error,
+    metrics::Metrics,
     store::{FoundUser, Page, Store, UserPatch},
 };
 
@@ -226,6 +227,31 @@ impl Administration {
             entry,
             replayed,
         })
+    }
+}
+
+/// What the deployment as a whole does, for those who look after it.
+#[derive(Debug)]
+pub struct Overview {
+    store: Store,
+    metrics: Option<Metrics>,
+}
+
+impl Overview {
+    /// As `metrics` tell it, if any are collected, to the staff whose accounts are in `store`.
+    pub fn new(store: Store, metrics: Option<Metrics>) -> Self {
+        Self { store, metrics }
+    }
+
+    /// The figures of the last 24 hours.
+    ///
+    /// # Errors
+    /// [`Error::MetricsNotCollected`]; [`Error::Busy`]; a caller who is not staff.
+    pub async fn figures(&self, caller: &StaffCaller, now: Timestamp) -> Result<Figures, Error> {
+        // First, not at the same time: each look at the metrics is paid for, and people who may not look must not make it happen.
+        self.store.read_staff(caller).await?;
+        let metrics = self.metrics.as_ref().ok_or(Error::MetricsNotCollected)?;
+        metrics.figures(Day::until(now)).await
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Error {
     UserNotFound,
     /// No such API key among the caller's own.
     ApiKeyNotFound,
+    /// The log lines of this deployment carry no metrics, so there are no figures.
+    MetricsNotCollected,
     /// The caller has as many API keys as anybody may have.
     TooManyApiKeys,
     /// Admins cannot take their own rights away, so that there always is one.
@@ -99,7 +101,8 @@ pub enum Error {
     OutcomeUnknown,
     /// Balances do not agree with their ledgers; says which.
     Drift(String),
-    /// The table could not take the request now, or did not say whether it did. Nothing was charged; it can be sent again.
+    /// The table could not take the request now, or did not say whether it did, or there are no figures now. Nothing was charged; it can be sent
+    /// again.
     Busy(Box<dyn StdError + Send + Sync>),
     /// Something that should not happen; logged with its source.
     Internal(Box<dyn StdError + Send + Sync>),
@@ -143,6 +146,7 @@ impl Error {
             Self::ConversationNotFound => "conversation_not_found",
             Self::UserNotFound => "user_not_found",
             Self::ApiKeyNotFound => "api_key_not_found",
+            Self::MetricsNotCollected => "metrics_not_collected",
             Self::TooManyApiKeys => "too_many_api_keys",
             Self::OwnRights => "own_rights",
             Self::AdminAccount => "admin_account",
@@ -194,6 +198,7 @@ impl Error {
             Self::ConversationNotFound => "Conversation not found",
             Self::UserNotFound => "User not found",
             Self::ApiKeyNotFound => "API key not found",
+            Self::MetricsNotCollected => "This deployment collects no metrics",
             Self::TooManyApiKeys => {
                 return format!("There are {MAX_API_KEYS} API keys already; revoke one first").into();
             }

@@ -1,8 +1,8 @@
 //! What the functions of the AI Chat System share.
 //!
 //! Arrows point only downward: [`lambda`] (the edge) → [`api`] (the endpoint table) → the flows ([`accounts`], [`sessions`],
-//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`] → [`domain`], [`error`], [`meter`]. `aws_sdk_dynamodb` appears only in `store`,
-//! the SDKs of models and their keys only in `model`, `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment
+//! [`api_keys`], [`billing`], [`chats`], [`conversations`]) → [`auth`], [`store`], [`model`], [`metrics`] → [`domain`], [`error`], [`meter`]. `aws_sdk_dynamodb` appears only in `store`,
+//! the SDKs of models and their keys only in `model`, CloudWatch's only in `metrics`, `lambda_http` only in `lambda`, `jsonwebtoken` and `argon2` only in `auth`, environment
 //! variables only in [`config`].
 
 pub mod accounts;
@@ -19,6 +19,7 @@ pub mod domain;
 pub mod error;
 pub mod lambda;
 pub mod meter;
+pub mod metrics;
 pub mod model;
 #[cfg(test)]
 mod openapi;

@@ -225,6 +225,8 @@ def fixed_table() -> str:
     lines += [row(name, dollars(price)) for name, price in fixed().items()]
     lines.append(row("**all**", f"**{dollars(sum(fixed().values()))}**"))
     lines.append(row(f"at most: {most} metrics, if every endpoint had every outcome in every hour", dollars(most * of("metric"))))
+    asked = int(re.search(r"const SERIES: \[.*; (\d+)\]", (ROOT / "shared/src/metrics.rs").read_text())[1])
+    lines.append(row(f"the day's figures, looked at each minute: {asked} metrics each time", dollars(HOURS * 60 * asked * of("metric_read") / 1000)))
     lines.append(row("with `OpenAiApiKeySecret`: one more secret", dollars(of("secret"))))
     wall = of("firewall") + rules * of("firewall_rule")
     lines.append(row(f"with `Firewall` = `waf`: ACL and {rules} rules, and {of('firewall_request'):.2f} for each million requests", dollars(wall)))

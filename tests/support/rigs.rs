@@ -294,15 +294,8 @@ pub struct Bedrock {
 impl Bedrock {
     /// Starts it in front of a model.
     pub async fn start(model: &LlamaServer) -> Option<Self> {
-        let server = Server::start("MINISTACK", "/_ministack/health", |command, port| {
-            command
-                .env("BIND_HOST", "127.0.0.1")
-                .env("GATEWAY_PORT", port.to_string());
-            command.env("IOT_MTLS_ENABLED", "0").env("SFTP_ENABLED", "0");
-            // Without the path: it adds `/v1/chat/completions` itself.
-            command.env("MINISTACK_BEDROCK_PROXY_URL", &model.server.url);
-        })
-        .await?;
+        // Without the path: it adds `/v1/chat/completions` itself.
+        let server = ministack(&[("MINISTACK_BEDROCK_PROXY_URL", &model.server.url)]).await?;
         Some(Self {
             url: server.url.clone(),
             _server: server,
@@ -311,6 +304,48 @@ impl Bedrock {
 
     /// How an answer begins that came from no model.
     pub const MADE_UP: &str = "[ministack mock";
+}
+
+/// CloudWatch as ministack serves it.
+pub struct OtherCloudWatch {
+    server: Server,
+    /// What `AWS_ENDPOINT_URL_CLOUDWATCH` must be.
+    pub url: String,
+}
+
+impl OtherCloudWatch {
+    /// Starts it; it knows no metrics.
+    pub async fn start() -> Option<Self> {
+        let server = ministack(&[]).await?;
+        Some(Self {
+            url: server.url.clone(),
+            server,
+        })
+    }
+
+    /// Tells it a value of a metric of this system, and when it was, in seconds since 1970.
+    pub async fn put(&self, metric: &str, dimensions: &[(&str, &str)], time: u64, value: f64) {
+        let dimensions: Vec<_> = dimensions
+            .iter()
+            .map(|(name, value)| json!({"Name": name, "Value": value}))
+            .collect();
+        let datum =
+            json!({"MetricName": metric, "Dimensions": dimensions, "Timestamp": time, "Value": value, "Unit": "Count"});
+        let data = json!({"Namespace": "ai-chat-system", "MetricData": [datum]});
+        let operation = local::cloudwatch::OPERATION.replace("Get", "Put");
+        self.server.ask("POST", &operation, Some(&data)).await;
+    }
+}
+
+async fn ministack(variables: &[(&str, &str)]) -> Option<Server> {
+    Server::start("MINISTACK", "/_ministack/health", |command, port| {
+        command
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string());
+        command.env("IOT_MTLS_ENABLED", "0").env("SFTP_ENABLED", "0");
+        command.envs(variables.iter().copied());
+    })
+    .await
 }
 
 /// One of OpenAI's SDKs, with the program in `tests/clients/openai` that uses it.

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, PutRequest, WriteRequest},
 };
 use local::{
+    cloudwatch::CloudWatch,
     engine::{self, Engine, LOCAL_CREDENTIALS},
     template::{Function, Template},
 };
@@ -80,6 +81,9 @@ struct Fleet {
     last_process: AtomicU64,
     replaces_killed: AtomicBool,
     logs: Arc<Mutex<Vec<String>>>,
+    /// Gets the metrics of the lines.
+    cloudwatch: CloudWatch,
+    cloudwatch_url: String,
 }
 
 struct Process {
@@ -322,6 +326,8 @@ impl System {
         let recorder = Recorder::new(engine_url);
         let runtime = Runtime::default();
         let runtime_api = runtime.serve().await;
+        let cloudwatch = CloudWatch::default();
+        let cloudwatch_url = cloudwatch.serve().await.unwrap();
         let fleet = Arc::new(Fleet {
             direct,
             recorder: recorder.clone(),
@@ -338,6 +344,8 @@ impl System {
             last_process: AtomicU64::new(0),
             replaces_killed: AtomicBool::new(false),
             logs: Arc::default(),
+            cloudwatch,
+            cloudwatch_url,
         });
         let weak = Arc::downgrade(&fleet);
         recorder.set_killer(move |process| {
@@ -798,6 +806,7 @@ impl Fleet {
             .env_clear()
             .envs(LOCAL_CREDENTIALS)
             .env("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+            .env("AWS_ENDPOINT_URL_CLOUDWATCH", &self.cloudwatch_url)
             .env(
                 "AWS_LAMBDA_RUNTIME_API",
                 format!("http://{}/{binary}.{number}", self.runtime_api),
@@ -827,9 +836,11 @@ impl Fleet {
 
     fn keep_lines(&self, output: impl AsyncRead + Unpin + Send + 'static) {
         let logs = Arc::clone(&self.logs);
+        let cloudwatch = self.cloudwatch.clone();
         tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
+                cloudwatch.add(line.as_bytes());
                 logs.lock().unwrap().push(line);
             }
         });

@@ -25,6 +25,7 @@ const SENTENCES = {
   conversation_not_found: "This conversation is not there any more.",
   user_not_found: "There is no such user.",
   api_key_not_found: "This API key is not there any more.",
+  metrics_not_collected: "This server collects no metrics, so there are no figures.",
   too_many_api_keys: null,
   own_rights: "You cannot deactivate yourself or change your own role. Another administrator can.",
   admin_account: "An administrator's account cannot be deleted. Another administrator must take the role from it first.",

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Admin, ChatPageRequest, Endpoint, Family, Input, Method, Outcome, Parameter, Parts, Staff, users::required,
+    Admin, ChatPageRequest, Endpoint, Family, Input, Method, Nothing, Outcome, Parameter, Parts, Staff, users::required,
 };
 use crate::{
     admin::{Adjusted, AuditPage, LedgerPage, SearchPage, UserChange},
     domain::{
-        Adjustment, Amount, AuditEntry, Email, IdempotencyKey, Invalid, LedgerEntry, NamePrefix, PageSize, Reason,
-        Role, User, UserKey, Username,
+        Adjustment, Amount, AuditEntry, Counts, Email, Figures, IdempotencyKey, Invalid, LedgerEntry, NamePrefix,
+        PageSize, Reason, Role, User, UserKey, Username,
     },
     error::Error,
     store::FoundUser,
@@ -46,6 +46,10 @@ pub const LEDGER: Endpoint<Staff, UserLedgerRequest, LedgerPage> = Endpoint::new
 /// `GET /api/v1/admin/audit`
 pub const AUDIT: Endpoint<Staff, AuditPageRequest, AuditPage> =
     Endpoint::new("admin-audit", Method::Get, &["/api/v1/admin/audit"], 200);
+
+/// `GET /api/v1/admin/figures`
+pub const FIGURES: Endpoint<Staff, Nothing, Figures> =
+    Endpoint::new("admin-figures", Method::Get, &["/api/v1/admin/figures"], 200);
 
 /// The user that a path names. What cannot be a name is the name of nobody.
 fn username(parts: &Parts<'_>) -> Result<UserKey, Error> {
@@ -533,6 +537,83 @@ impl Outcome for AuditPage {
             message: "Audit trail",
             data: self.entries.into_iter().map(body).collect(),
             next_cursor: self.next_cursor,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[doc(hidden)]
+pub struct FiguresBody {
+    #[cfg_attr(test, schemars(extend("const" = "success")))]
+    status: &'static str,
+    message: &'static str,
+    /// When the first hour began.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    from: String,
+    /// Now. What happened in the last minutes may not be counted yet.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    to: String,
+    /// The hours of the clock, the oldest first; the last is still running.
+    #[cfg_attr(test, schemars(length(equal = crate::domain::HOURS)))]
+    hours: Vec<HourBody>,
+    totals: CountsBody,
+    /// Holds that were placed in these hours and have not ended.
+    holds_open: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct HourBody {
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    start: String,
+    #[serde(flatten)]
+    counts: CountsBody,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct CountsBody {
+    /// Accounts that people opened.
+    sign_ups: u64,
+    /// Messages that were answered and charged.
+    messages: u64,
+    /// What was charged for them.
+    tokens_charged: u64,
+    /// Requests of all kinds.
+    requests: u64,
+    /// Those that were answered with a status of 500 or more.
+    errors: u64,
+}
+
+impl From<Counts> for CountsBody {
+    fn from(counts: Counts) -> Self {
+        Self {
+            sign_ups: counts.sign_ups,
+            messages: counts.messages,
+            tokens_charged: counts.tokens_charged,
+            requests: counts.requests,
+            errors: counts.errors,
+        }
+    }
+}
+
+impl Outcome for Figures {
+    type Body = FiguresBody;
+
+    fn render(self, _family: Family) -> FiguresBody {
+        let hours = self.day.starts().zip(self.hours).map(|(start, counts)| HourBody {
+            start: start.to_string(),
+            counts: counts.into(),
+        });
+        FiguresBody {
+            status: "success",
+            message: "Figures",
+            from: self.day.from().to_string(),
+            to: self.day.now().to_string(),
+            hours: hours.collect(),
+            totals: self.totals().into(),
+            holds_open: self.holds_open,
         }
     }
 }

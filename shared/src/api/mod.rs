@@ -28,8 +28,8 @@ pub use crate::domain::Method;
 
 pub use admin::{
     ADJUST as ADMIN_ADJUST, AUDIT as ADMIN_AUDIT, AdjustRequest, AuditPageRequest, CHATS as ADMIN_CHATS,
-    LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE, USER as ADMIN_USER,
-    UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
+    FIGURES as ADMIN_FIGURES, LEDGER as ADMIN_LEDGER, SEARCH as ADMIN_SEARCH, SearchRequest, UPDATE as ADMIN_UPDATE,
+    USER as ADMIN_USER, UpdateRequest, UserChatsRequest, UserLedgerRequest, UserRequest,
 };
 pub use api_keys::{
     ApiKeyList, CREATE as API_KEYS_CREATE, CreateApiKeyRequest, LIST as API_KEYS_LIST, REVOKE as API_KEYS_REVOKE,
@@ -577,6 +577,7 @@ pub const TABLE: &[Entry] = &[
     ADMIN_CHATS.entry(),
     ADMIN_LEDGER.entry(),
     ADMIN_AUDIT.entry(),
+    ADMIN_FIGURES.entry(),
     SYSTEM_HEALTH.entry(),
     SYSTEM_OPENAPI.entry(),
     KEYS_LIST.entry(),

@@ -311,6 +311,7 @@ pub(super) const fn status(error: &Error) -> u16 {
         | Error::ConversationNotFound
         | Error::UserNotFound
         | Error::ApiKeyNotFound
+        | Error::MetricsNotCollected
         | Error::ModelNotFound => 404,
         Error::MethodNotAllowed(_) => 405,
         Error::OwnRights | Error::AdminAccount | Error::TooManyApiKeys | Error::IdempotencyInProgress => 409,

@@ -366,4 +366,15 @@ fn admin(writer: &mut Writer) {
         &words("List the audit trail", text, Value::Null, []),
         samples::audit,
     );
+    let text = "What the deployment did in the last 24 hours, by the hour.";
+    writer.write(
+        &api::ADMIN_FIGURES,
+        &words(
+            "Tell the figures of the day",
+            text,
+            Value::Null,
+            [Error::MetricsNotCollected],
+        ),
+        samples::figures,
+    );
 }

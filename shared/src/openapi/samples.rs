@@ -15,8 +15,8 @@ use crate::{
     chats::{ChatPage, Models, Sent},
     conversations::{ConversationPage, OneConversation},
     domain::{
-        ApiKey, ApiKeyUse, AuditEntry, AuthKey, Chat, Conversation, IssuedApiKey, LedgerEntry, ModelName, PageSize,
-        User,
+        ApiKey, ApiKeyUse, AuditEntry, AuthKey, Chat, Conversation, Counts, Day, Figures, HOURS, IssuedApiKey,
+        LedgerEntry, ModelName, PageSize, User,
     },
     sessions::{Opened, TokenPair},
     store::FoundUser,
@@ -221,6 +221,22 @@ pub(super) fn audit(_family: Family) -> AuditPage {
     AuditPage {
         entries: vec![entry],
         next_cursor: None,
+    }
+}
+
+pub(super) fn figures(_family: Family) -> Figures {
+    let mut hours = [Counts::default(); HOURS];
+    hours[HOURS - 1] = Counts {
+        sign_ups: 3,
+        messages: 10,
+        tokens_charged: 1000,
+        requests: 50,
+        errors: 0,
+    };
+    Figures {
+        day: Day::until(NOW),
+        hours,
+        holds_open: 2,
     }
 }
 

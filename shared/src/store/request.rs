@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Store, key::Item, meter};
-use crate::{domain::id::random, error::Error};
+use crate::{aws, domain::id::random, error::Error};
 
 /// Why a conditional write did nothing.
 #[derive(Debug)]
@@ -184,47 +184,19 @@ pub(super) async fn pause(retry: u32) {
     tokio::time::sleep(Duration::from_millis(ceiling / 2 + jitter)).await;
 }
 
-/// What a failed request means. Only codes and messages are kept: the SDK's debug form shows whole responses, items included.
+/// What a failed request means.
 pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let code = error.code();
-    let text = match (code, error.message()) {
-        (Some(code), message) => format!("{operation}: {code}: {}", message.unwrap_or("no message")),
-        (None, _) => {
-            let mut text = format!("{operation}: {error}");
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                text.push_str(": ");
-                text.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            text
-        }
-    };
-    let server_error = error
-        .raw_response()
-        .is_some_and(|response| response.status().is_server_error());
-    let busy = match error {
-        _ if server_error => true,
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-        _ => matches!(
-            code,
-            Some(
-                "ProvisionedThroughputExceededException"
-                    | "ThrottlingException"
-                    | "RequestLimitExceeded"
-                    | "TransactionConflictException"
-                    | "TransactionInProgressException"
-            )
-        ),
-    };
-    if busy {
-        Error::Busy(text.into())
-    } else {
-        Error::Internal(text.into())
-    }
+    const BUSY: [&str; 5] = [
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ];
+    aws::failure(operation, error, &BUSY)
 }
 
 /// The names and values of an expression, for requests that are put together from parts.
