@@ -1,0 +1,236 @@
+/** API keys: those that there are, and one that is made. */
+
+import { useEffect, useState } from "preact/hooks";
+
+import type { components } from "../../schema.d.ts";
+import { ApiError, call } from "../lib/api.ts";
+import { sentence } from "../lib/errors.ts";
+import { useTask } from "../lib/hooks.ts";
+import { Button, Field, Notice, Problem, Table, toast } from "../lib/ui.tsx";
+import { Copy } from "./copy.tsx";
+import { baseUrl, snippets } from "./snippets.ts";
+
+type Key = components["schemas"]["ApiKeyData"];
+type Made = components["schemas"]["MadeApiKeyData"];
+type Models = components["schemas"]["ModelsBody"];
+
+const DAY_SECONDS = 24 * 60 * 60;
+/** How long a key may be valid; never ending is chosen, not left over. */
+const TERMS = [
+  { text: "7 days", seconds: 7 * DAY_SECONDS },
+  { text: "30 days", seconds: 30 * DAY_SECONDS },
+  { text: "90 days", seconds: 90 * DAY_SECONDS },
+  { text: "1 year", seconds: 365 * DAY_SECONDS },
+  { text: "Never", seconds: null },
+];
+
+const day = (text: string): string => new Date(text).toLocaleDateString("en", { dateStyle: "medium" });
+
+/** A key that was just made. It cannot be shown again. */
+function MadeKey({ made, onDone }: { made: Made; onDone: () => void }) {
+  const base = baseUrl();
+  const [chosen, choose] = useState("Python");
+  const all = snippets(base, made.key, made.models?.[0] ?? "default");
+  const snippet = all.find((one) => one.name === chosen);
+  return (
+    <section aria-label="The new key" class="made-key">
+      <Notice kind="success">
+        <p>
+          The key “<bdi>{made.name}</bdi>” is made. Copy it now: it is not shown again.
+        </p>
+      </Notice>
+      <div class="secret">
+        <code tabIndex={0}>{made.key}</code>
+        <Copy text={made.key} what="the key" />
+      </div>
+      <p>
+        Libraries for OpenAI's API take it, with the base URL <code>{base}</code>:
+      </p>
+      <div class="choices" role="group" aria-label="Language of the example">
+        {all.map(({ name }) => (
+          <Button key={name} pressed={name === chosen} onClick={() => choose(name)}>
+            {name}
+          </Button>
+        ))}
+      </div>
+      {snippet && (
+        <figure class="code">
+          <figcaption>
+            <span>{snippet.name}</span>
+            <Copy text={snippet.text} what="the example" />
+          </figcaption>
+          <pre tabIndex={0} role="region" aria-label={`Example, ${snippet.name}`}>
+            <code>{snippet.text}</code>
+          </pre>
+        </figure>
+      )}
+      <Button kind="primary" onClick={onDone}>
+        I have copied the key
+      </Button>
+    </section>
+  );
+}
+
+function MakeKey({ onMade }: { onMade: (made: Made) => void }) {
+  const [name, setName] = useState("");
+  const [term, setTerm] = useState(2);
+  const [cap, setCap] = useState("");
+  const [models, setModels] = useState<string[]>([]);
+  const [chosen, setChosen] = useState<string[]>([]);
+  const { busy, error, run } = useTask();
+  useEffect(() => {
+    // Without the list a key is for all models.
+    call<Models>("GET", "v1/models").then(({ data }) => setModels(data.map(({ id }) => id)), () => undefined);
+  }, []);
+  const at = (member: string) => (error instanceof ApiError && error.code === "invalid" && error.member === member ? sentence(error) : undefined);
+  const errors = { name: at("name"), cap: at("cap") };
+  const submit = (event: Event) => {
+    event.preventDefault();
+    run(async () => {
+      const body = {
+        name,
+        expires_in_seconds: TERMS[term]?.seconds ?? null,
+        cap: cap.trim() === "" ? null : Number(cap),
+        models: chosen.length > 0 ? chosen : null,
+      };
+      const { api_key } = await call<{ api_key: Made }>("POST", "api/v1/api-keys", { body });
+      onMade(api_key);
+    });
+  };
+  return (
+    <form onSubmit={submit}>
+      <Field label="Name of the key" value={name} onInput={setName} maxLength={100} error={errors.name} hint="For you, to tell it from others." required />
+      <div class="field">
+        <label for="key-term">It ends after</label>
+        <select id="key-term" value={String(term)} onChange={(event) => setTerm(Number(event.currentTarget.value))}>
+          {TERMS.map(({ text }, index) => (
+            <option key={text} value={String(index)}>
+              {text}
+            </option>
+          ))}
+        </select>
+      </div>
+      <Field label="Most tokens that it may spend" type="number" min={0} value={cap} onInput={setCap} error={errors.cap} hint="Empty for as many as you have." />
+      {models.length > 1 && (
+        <fieldset>
+          <legend>Models that it may ask</legend>
+          <p class="hint">None ticked: all.</p>
+          {models.map((model) => (
+            <label class="check" key={model}>
+              <input
+                type="checkbox"
+                checked={chosen.includes(model)}
+                onChange={(event) => setChosen(event.currentTarget.checked ? [...chosen, model] : chosen.filter((one) => one !== model))}
+              />
+              {model}
+            </label>
+          ))}
+        </fieldset>
+      )}
+      {!errors.name && !errors.cap && <Problem error={error} />}
+      <Button type="submit" kind="primary" busy={busy}>
+        Make the key
+      </Button>
+    </form>
+  );
+}
+
+function Revoke({ one, onDone, onKeep }: { one: Key; onDone: () => void; onKeep: () => void }) {
+  const { busy, error, run } = useTask();
+  const revoke = () =>
+    run(async () => {
+      try {
+        await call("DELETE", `api/v1/api-keys/${one.id}`);
+      } catch (failed) {
+        if (!(failed instanceof ApiError) || failed.status !== 404) throw failed;
+      }
+      onDone();
+    });
+  return (
+    <Notice kind="problem">
+      <p>
+        Revoke “<bdi>{one.name}</bdi>”? Programs that use it stop working at once.
+      </p>
+      <Problem error={error} />
+      <div class="actions">
+        <Button onClick={onKeep}>Keep it</Button>
+        <Button kind="danger" busy={busy} onClick={revoke}>
+          Revoke it
+        </Button>
+      </div>
+    </Notice>
+  );
+}
+
+export function ApiKeys() {
+  const [keys, setKeys] = useState<Key[] | null>(null);
+  const [made, setMade] = useState<Made | null>(null);
+  const [isMaking, setMaking] = useState(false);
+  const [revoked, setRevoked] = useState<Key | null>(null);
+  const { error, run } = useTask();
+  const load = () => run(async () => setKeys((await call<{ data: Key[] }>("GET", "api/v1/api-keys")).data));
+  useEffect(load, []);
+
+  if (made) {
+    const done = () => {
+      setMade(null);
+      load();
+    };
+    return <MadeKey made={made} onDone={done} />;
+  }
+  return (
+    <>
+      <p>A key lets a program ask for answers with your tokens.</p>
+      <Problem error={error} onRetry={load} />
+      {keys?.length === 0 && <p class="faint">You have none.</p>}
+      {keys && keys.length > 0 && (
+        <Table
+          caption="API keys"
+          rows={keys}
+          id={(key) => key.id}
+          columns={[
+            { name: "Name", cell: (key) => <bdi>{key.name}</bdi> },
+            { name: "Begins with", cell: (key) => <code>{key.prefix}</code> },
+            { name: "Ends", cell: (key) => (key.expires_at ? day(key.expires_at) : "Never") },
+            { name: "Last used", cell: (key) => (key.last_used_at ? day(key.last_used_at) : "Never") },
+            {
+              name: "Spent",
+              numeric: true,
+              cell: (key) => key.spent.toLocaleString("en") + (key.cap === null ? "" : ` of ${key.cap.toLocaleString("en")}`),
+            },
+            {
+              name: "",
+              cell: (key) => (
+                <Button kind="danger" label={`Revoke ${key.name}`} onClick={() => setRevoked(key)}>
+                  Revoke
+                </Button>
+              ),
+            },
+          ]}
+        />
+      )}
+      {revoked && (
+        <Revoke
+          key={revoked.id}
+          one={revoked}
+          onKeep={() => setRevoked(null)}
+          onDone={() => {
+            setRevoked(null);
+            toast("The key is revoked.");
+            load();
+          }}
+        />
+      )}
+      {isMaking ? (
+        <MakeKey
+          onMade={(one) => {
+            setMaking(false);
+            setMade(one);
+          }}
+        />
+      ) : (
+        <Button onClick={() => setMaking(true)}>Make an API key</Button>
+      )}
+    </>
+  );
+}
