@@ -1,12 +1,12 @@
 /** API keys: those that there are, and one that is made. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { components } from "../../schema.d.ts";
 import { ApiError, call } from "../lib/api.ts";
 import { sentence } from "../lib/errors.ts";
 import { useTask } from "../lib/hooks.ts";
-import { Button, Field, Notice, Problem, Table, toast } from "../lib/ui.tsx";
+import { Button, Field, Notice, Problem, toast } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import { baseUrl, snippets } from "./snippets.ts";
 
@@ -27,10 +27,10 @@ const TERMS = [
 const day = (text: string): string => new Date(text).toLocaleDateString("en", { dateStyle: "medium" });
 
 /** A key that was just made. It cannot be shown again. */
-function MadeKey({ made, onDone }: { made: Made; onDone: () => void }) {
+function MadeKey({ made, model, onDone }: { made: Made; model: string; onDone: () => void }) {
   const base = baseUrl();
   const [chosen, choose] = useState("Python");
-  const all = snippets(base, made.key, made.models?.[0] ?? "default");
+  const all = snippets(base, made.key, model);
   const snippet = all.find((one) => one.name === chosen);
   return (
     <section aria-label="The new key" class="made-key">
@@ -71,17 +71,12 @@ function MadeKey({ made, onDone }: { made: Made; onDone: () => void }) {
   );
 }
 
-function MakeKey({ onMade }: { onMade: (made: Made) => void }) {
+function MakeKey({ models, onMade }: { models: string[]; onMade: (made: Made) => void }) {
   const [name, setName] = useState("");
   const [term, setTerm] = useState(2);
   const [cap, setCap] = useState("");
-  const [models, setModels] = useState<string[]>([]);
   const [chosen, setChosen] = useState<string[]>([]);
   const { busy, error, run } = useTask();
-  useEffect(() => {
-    // Without the list a key is for all models.
-    call<Models>("GET", "v1/models").then(({ data }) => setModels(data.map(({ id }) => id)), () => undefined);
-  }, []);
   const at = (member: string) => (error instanceof ApiError && error.code === "invalid" && error.member === member ? sentence(error) : undefined);
   const errors = { name: at("name"), cap: at("cap") };
   const submit = (event: Event) => {
@@ -135,40 +130,76 @@ function MakeKey({ onMade }: { onMade: (made: Made) => void }) {
   );
 }
 
+/** Asks before a key is revoked. The focus comes to the answer that changes nothing. */
 function Revoke({ one, onDone, onKeep }: { one: Key; onDone: () => void; onKeep: () => void }) {
   const { busy, error, run } = useTask();
+  const actions = useRef<HTMLDivElement>(null);
+  useEffect(() => actions.current?.querySelector("button")?.focus(), []);
   const revoke = () =>
     run(async () => {
       try {
         await call("DELETE", `api/v1/api-keys/${one.id}`);
       } catch (failed) {
+        // Somebody was faster.
         if (!(failed instanceof ApiError) || failed.status !== 404) throw failed;
       }
       onDone();
     });
   return (
-    <Notice kind="problem">
-      <p>
-        Revoke “<bdi>{one.name}</bdi>”? Programs that use it stop working at once.
-      </p>
+    <div class="question">
+      <p>Programs that use this key stop working at once.</p>
       <Problem error={error} />
-      <div class="actions">
+      <div class="actions" ref={actions}>
         <Button onClick={onKeep}>Keep it</Button>
         <Button kind="danger" busy={busy} onClick={revoke}>
           Revoke it
         </Button>
       </div>
-    </Notice>
+    </div>
+  );
+}
+
+function KeyEntry({ one, onRevoked }: { one: Key; onRevoked: () => void }) {
+  const [isAsked, setAsked] = useState(false);
+  const isOver = one.expires_at !== null && new Date(one.expires_at) < new Date();
+  const ends = one.expires_at === null ? "never ends" : `${isOver ? "ended" : "ends"} ${day(one.expires_at)}`;
+  const spent = one.spent.toLocaleString("en") + (one.cap === null ? "" : ` of ${one.cap.toLocaleString("en")}`);
+  return (
+    <li>
+      <div class="key">
+        <div>
+          <strong>
+            <bdi>{one.name}</bdi>
+          </strong>{" "}
+          <code>{one.prefix}</code>
+          <p class="faint">
+            {ends}, {one.last_used_at === null ? "not used yet" : `last used ${day(one.last_used_at)}`}, {spent} tokens spent
+            {one.models && `, for ${one.models.join(", ")}`}
+          </p>
+        </div>
+        {!isAsked && (
+          <Button kind="danger" label={`Revoke ${one.name}`} onClick={() => setAsked(true)}>
+            Revoke
+          </Button>
+        )}
+      </div>
+      {isAsked && <Revoke one={one} onKeep={() => setAsked(false)} onDone={onRevoked} />}
+    </li>
   );
 }
 
 export function ApiKeys() {
   const [keys, setKeys] = useState<Key[] | null>(null);
+  const [models, setModels] = useState<string[]>([]);
   const [made, setMade] = useState<Made | null>(null);
   const [isMaking, setMaking] = useState(false);
-  const [revoked, setRevoked] = useState<Key | null>(null);
   const { error, run } = useTask();
-  const load = () => run(async () => setKeys((await call<{ data: Key[] }>("GET", "api/v1/api-keys")).data));
+  const load = () =>
+    run(async () => {
+      const [listed, served] = await Promise.all([call<{ data: Key[] }>("GET", "api/v1/api-keys"), call<Models>("GET", "v1/models")]);
+      setKeys(listed.data);
+      setModels(served.data.map(({ id }) => id));
+    });
   useEffect(load, []);
 
   if (made) {
@@ -176,60 +207,32 @@ export function ApiKeys() {
       setMade(null);
       load();
     };
-    return <MadeKey made={made} onDone={done} />;
+    return <MadeKey made={made} model={made.models?.[0] ?? models[0] ?? ""} onDone={done} />;
   }
+  const revoked = () => {
+    toast("The key is revoked.");
+    load();
+  };
   return (
     <>
       <p>A key lets a program ask for answers with your tokens.</p>
       <Problem error={error} onRetry={load} />
       {keys?.length === 0 && <p class="faint">You have none.</p>}
-      {keys && keys.length > 0 && (
-        <Table
-          caption="API keys"
-          rows={keys}
-          id={(key) => key.id}
-          columns={[
-            { name: "Name", cell: (key) => <bdi>{key.name}</bdi> },
-            { name: "Begins with", cell: (key) => <code>{key.prefix}</code> },
-            { name: "Ends", cell: (key) => (key.expires_at ? day(key.expires_at) : "Never") },
-            { name: "Last used", cell: (key) => (key.last_used_at ? day(key.last_used_at) : "Never") },
-            {
-              name: "Spent",
-              numeric: true,
-              cell: (key) => key.spent.toLocaleString("en") + (key.cap === null ? "" : ` of ${key.cap.toLocaleString("en")}`),
-            },
-            {
-              name: "",
-              cell: (key) => (
-                <Button kind="danger" label={`Revoke ${key.name}`} onClick={() => setRevoked(key)}>
-                  Revoke
-                </Button>
-              ),
-            },
-          ]}
-        />
-      )}
-      {revoked && (
-        <Revoke
-          key={revoked.id}
-          one={revoked}
-          onKeep={() => setRevoked(null)}
-          onDone={() => {
-            setRevoked(null);
-            toast("The key is revoked.");
-            load();
-          }}
-        />
-      )}
+      <ul class="keys">
+        {keys?.map((one) => (
+          <KeyEntry key={one.id} one={one} onRevoked={revoked} />
+        ))}
+      </ul>
       {isMaking ? (
         <MakeKey
+          models={models}
           onMade={(one) => {
             setMaking(false);
             setMade(one);
           }}
         />
       ) : (
-        <Button onClick={() => setMaking(true)}>Make an API key</Button>
+        keys && <Button onClick={() => setMaking(true)}>Make an API key</Button>
       )}
     </>
   );
