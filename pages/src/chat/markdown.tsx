@@ -4,6 +4,7 @@ import type { MarkedToken, Token, Tokens } from "marked";
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { Button } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import { byReordering, decoded, destination, lex } from "./lex.ts";
 
@@ -153,12 +154,26 @@ function each(tokens: Token[]): ComponentChildren[] {
   return tokens.map((token) => one(token as Known));
 }
 
+/** How much of a text that is shown as it is is shown at once: browsers take long for a million characters. */
+const AT_ONCE = 20_000;
+
 /** A text as its writer wrote it. */
 export function AsIs({ text }: { text: string }): VNode {
+  const [most, setMost] = useState(AT_ONCE);
   return (
-    <div class="as-is" dir="auto">
-      {text}
-    </div>
+    <>
+      <div class="as-is" dir="auto">
+        {text.slice(0, most)}
+      </div>
+      {text.length > most && (
+        <p class="faint">
+          {(text.length - most).toLocaleString("en")} more characters.{" "}
+          <Button kind="quiet" onClick={() => setMost(most + AT_ONCE)}>
+            Show more
+          </Button>
+        </p>
+      )}
+    </>
   );
 }
 

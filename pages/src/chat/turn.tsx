@@ -7,7 +7,7 @@ import { useOnline } from "../lib/hooks.ts";
 import { Button, Notice, Problem } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import type { Exchange, Exchanges } from "./exchanges.ts";
-import { GrowingMarkdown, Markdown } from "./markdown.tsx";
+import { AsIs, GrowingMarkdown, Markdown } from "./markdown.tsx";
 
 /** Why an answer is not whole. */
 const ENDINGS: Partial<Record<Chat["finish_reason"], string>> = {
@@ -23,8 +23,8 @@ function Said({ message }: { message: string }) {
   return (
     <div class="said">
       <h2 class="for-readers">You said</h2>
-      <div class="as-is" dir="auto">
-        {message}
+      <div class="words">
+        <AsIs text={message} />
       </div>
     </div>
   );

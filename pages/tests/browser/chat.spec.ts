@@ -32,7 +32,7 @@ test("screen readers hear that an answer comes and the answer, not each word", a
   await say(page, words(20));
   await expect(status).toHaveText(/^Answer: AI Response to: word0 .* word19$/);
   const told = await page.evaluate(() => (window as unknown as { told: string[] }).told);
-  expect(told.map((text) => text.slice(0, 6))).toEqual(["Sent. ", "Answer"]);
+  expect(told.filter((text) => text !== "").map((text) => text.slice(0, 6))).toEqual(["Sent. ", "Answer"]);
 });
 
 test("Enter sends, Shift and Enter begin a line, and a word that is composed is not sent", async ({ page, request }) => {
@@ -164,8 +164,7 @@ test("texts of any size and depth leave the page alive", async ({ page, request 
     count++;
   }
   const { longest } = await page.evaluate(() => (window as unknown as { gap: { longest: number } }).gap);
-  console.log(`the longest pause: ${Math.round(longest)} ms`);
-  expect(longest).toBeLessThan(5_000);
+  expect(longest).toBeLessThan(2_000);
 });
 
 test("code can be copied", async ({ page, request, context }) => {
