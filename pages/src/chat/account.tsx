@@ -41,17 +41,19 @@ function errorAt(error: unknown, member: string, code?: string): string | undefi
 function ChangePassword({ current }: { current: Session }) {
   const [before, setBefore] = useState("");
   const [after, setAfter] = useState("");
+  const [isDone, setDone] = useState(false);
   const { busy, error, run } = useTask();
   const errors = { before: errorAt(error, "old", "wrong_password"), after: errorAt(error, "new") };
   const submit = (event: Event) => {
     event.preventDefault();
+    setDone(false);
     run(async () => {
       await call("POST", "api/v1/users/password", { body: { old: before, new: after } });
       setBefore("");
       setAfter("");
       // This session has ended with all others; it is begun again for who has just proved who they are.
       session.begin(await api.login(current.username, after));
-      toast("The password is changed. You are logged out everywhere but here.");
+      setDone(true);
     });
   };
   return (
@@ -69,6 +71,7 @@ function ChangePassword({ current }: { current: Session }) {
         required
       />
       {!errors.before && !errors.after && <Problem error={error} />}
+      {isDone && <Notice kind="success">The password is changed. You are logged out everywhere but here.</Notice>}
       <Button type="submit" kind="primary" busy={busy}>
         Change the password
       </Button>
@@ -134,7 +137,6 @@ export function Account({ current, profile, balance, open, onClose }: Props) {
   return (
     <Dialog title="Account" open={open} onClose={onClose}>
       {profile ? <Facts profile={profile} balance={balance} /> : <Notice>Your profile is not loaded yet.</Notice>}
-      <h3>API keys</h3>
       <ApiKeys />
       <details>
         <summary>Change the password</summary>

@@ -77,6 +77,7 @@ export function ConversationOptions({ conversation, onClose, onRenamed, onDelete
   const [isDeleting, setDeleting] = useState(false);
   const { busy, error, run, clear } = useTask();
   const keep = useRef<HTMLDivElement>(null);
+  const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
     setTitle(conversation?.title ?? "");
     setDeleting(false);
@@ -85,7 +86,8 @@ export function ConversationOptions({ conversation, onClose, onRenamed, onDelete
   // The question is put where the focus is; the answer that changes nothing comes first.
   useEffect(() => {
     if (isDeleting) keep.current?.querySelector("button")?.focus();
-  }, [isDeleting]);
+    else field.current?.select();
+  }, [isDeleting, conversation]);
 
   const address = `api/v1/conversations/${conversation?.id ?? ""}`;
   const rename = (event: Event) => {
@@ -121,7 +123,7 @@ export function ConversationOptions({ conversation, onClose, onRenamed, onDelete
         </>
       ) : (
         <form onSubmit={rename}>
-          <Field label="Title" value={title} onInput={setTitle} maxLength={200} error={title.trim() === "" ? "Enter a title." : undefined} />
+          <Field inputRef={field} label="Title" value={title} onInput={setTitle} maxLength={200} error={title.trim() === "" ? "Enter a title." : undefined} />
           {error !== null && <Notice kind="problem">{sentence(error)}</Notice>}
           <div class="actions">
             <Button type="submit" kind="primary" busy={busy} disabled={title.trim() === ""}>

@@ -37,6 +37,10 @@ export interface Listener {
   refused: (exchange: Exchange, error: ApiError) => void;
 }
 
+/** After this long a message is not sent again by itself: it may not be wanted any more. */
+const FRESH_MILLISECONDS = 10 * 60_000;
+/** After this long a message that was to begin a conversation is no other tab's any more. */
+const ORPHANED_MILLISECONDS = 3 * 60_000;
 /** For how long an answer is waited or looked for: longer than any function runs. */
 const PATIENCE_MILLISECONDS = 180_000;
 /** How often a connection that does not come about is tried, while the browser says that it has one. */
@@ -56,6 +60,14 @@ async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   const over = aborted(signal);
   await Promise.race([over, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
   if (!navigator.onLine) await Promise.race([over, new Promise((resolve) => window.addEventListener("online", resolve, { once: true }))]);
+}
+
+/** Tells which chat is what became of a message: one with its text, where it was said, that is newer than what was known then. */
+function answers({ message, conversation, newest }: Pending): (chat: Chat) => boolean {
+  return (chat) => {
+    const its = chat.conversation_id ?? "";
+    return chat.message === message && (conversation === "new" ? its > newest : its === conversation && chat.id > newest);
+  };
 }
 
 export class Exchanges {
@@ -82,12 +94,24 @@ export class Exchanges {
   resume(slot: string, isWanted: (one: Pending) => boolean): void {
     for (const one of pending(this.#username).filter(isWanted)) {
       if (this.#list.some((other) => other.key === one.key)) continue;
-      const exchange: Exchange = { ...one, slot, state: one.failed ? "failed" : one.stopped ? "stopped" : "waiting", text: "" };
+      const isOld = Date.now() - one.at > FRESH_MILLISECONDS;
+      const state = one.failed ? "failed" : one.stopped ? "stopped" : isOld ? "lost" : "waiting";
+      const exchange: Exchange = { ...one, slot, state, text: "" };
       this.#list = [...this.#list, exchange];
-      if (one.failed) this.#tell();
-      else if (one.stopped) this.#look(exchange);
-      else this.#start(exchange);
+      if (state === "stopped") this.#look(exchange);
+      else if (state === "waiting") this.#start(exchange);
+      else this.#tell();
     }
+  }
+
+  /** A message that was to begin a conversation, in a tab that was closed before it was answered. It is not sent again by itself. */
+  async leftover(): Promise<string | undefined> {
+    const isOrphan = (one: Pending) => one.conversation === "new" && Date.now() - one.at > ORPHANED_MILLISECONDS;
+    const orphans = pending(this.#username).filter((one) => isOrphan(one) && !this.#list.some((other) => other.key === one.key));
+    if (orphans.length === 0) return undefined;
+    const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: 100 } });
+    for (const { key } of orphans) forgetPending(this.#username, key);
+    return orphans.filter((one) => !one.stopped && !data.some(answers(one))).at(-1)?.message;
   }
 
   /** The reader does not wait any more. The answer is given, kept and paid for all the same, so it is looked for. */
@@ -191,6 +215,8 @@ export class Exchanges {
       headers: { "Idempotency-Key": key, Accept: "text/event-stream" },
       signal,
     });
+    // What is between here and there may answer in the place of the server.
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new ApiError(response.status, { code: "unreadable" });
     let text = "";
     try {
       for await (const { name, data } of events(response)) {
@@ -244,23 +270,19 @@ export class Exchanges {
   }
 
   /** Looks for the answer among the newest chats, which asks nobody anything again. */
-  async #find({ key, message, conversation, newest }: Exchange, signal: AbortSignal): Promise<void> {
+  async #find(exchange: Exchange, signal: AbortSignal): Promise<void> {
     const began = Date.now();
-    const isIt = (chat: Chat) => {
-      const its = chat.conversation_id ?? "";
-      return chat.message === message && (conversation === "new" ? its > newest : its === conversation && chat.id > newest);
-    };
     for (let attempt = 0; Date.now() - began < PATIENCE_MILLISECONDS; attempt++) {
       await pause(backoff(attempt), signal);
       try {
         const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: 10 }, signal });
-        const found = data.find(isIt);
-        if (found) return this.#finish(key, found, undefined);
+        const found = data.find(answers(exchange));
+        if (found) return this.#finish(exchange.key, found, undefined);
       } catch (error) {
         // Whatever it is, it may be over the next time; who is logged out hears of it from the session.
         if (signal.aborted || !(error instanceof ApiError) || error.status === 401) throw error;
       }
     }
-    this.#set(key, { state: "lost" });
+    this.#set(exchange.key, { state: "lost" });
   }
 }

@@ -6,7 +6,7 @@ import type { components } from "../../schema.d.ts";
 import { ApiError, call } from "../lib/api.ts";
 import { sentence } from "../lib/errors.ts";
 import { useTask } from "../lib/hooks.ts";
-import { Button, Field, Notice, Problem, toast } from "../lib/ui.tsx";
+import { Button, Field, Notice, Problem } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import { baseUrl, snippets } from "./snippets.ts";
 
@@ -29,11 +29,13 @@ const day = (text: string): string => new Date(text).toLocaleDateString("en", { 
 /** A key that was just made. It cannot be shown again. */
 function MadeKey({ made, model, onDone }: { made: Made; model: string; onDone: () => void }) {
   const base = baseUrl();
+  const section = useRef<HTMLElement>(null);
+  useEffect(() => section.current?.focus(), []);
   const [chosen, choose] = useState("Python");
   const all = snippets(base, made.key, model);
   const snippet = all.find((one) => one.name === chosen);
   return (
-    <section aria-label="The new key" class="made-key">
+    <section aria-label="The new key" class="made-key" ref={section} tabIndex={-1}>
       <Notice kind="success">
         <p>
           The key “<bdi>{made.name}</bdi>” is made. Copy it now: it is not shown again.
@@ -59,7 +61,7 @@ function MadeKey({ made, model, onDone }: { made: Made; model: string; onDone: (
             <span>{snippet.name}</span>
             <Copy text={snippet.text} what="the example" />
           </figcaption>
-          <pre tabIndex={0} role="region" aria-label={`Example, ${snippet.name}`}>
+          <pre tabIndex={0} role="group" aria-label={`Example, ${snippet.name}`}>
             <code>{snippet.text}</code>
           </pre>
         </figure>
@@ -77,6 +79,8 @@ function MakeKey({ models, onMade }: { models: string[]; onMade: (made: Made) =>
   const [cap, setCap] = useState("");
   const [chosen, setChosen] = useState<string[]>([]);
   const { busy, error, run } = useTask();
+  const first = useRef<HTMLInputElement>(null);
+  useEffect(() => first.current?.focus(), []);
   const at = (member: string) => (error instanceof ApiError && error.code === "invalid" && error.member === member ? sentence(error) : undefined);
   const errors = { name: at("name"), cap: at("cap") };
   const submit = (event: Event) => {
@@ -94,7 +98,7 @@ function MakeKey({ models, onMade }: { models: string[]; onMade: (made: Made) =>
   };
   return (
     <form onSubmit={submit}>
-      <Field label="Name of the key" value={name} onInput={setName} maxLength={100} error={errors.name} hint="For you, to tell it from others." required />
+      <Field inputRef={first} label="Name of the key" value={name} onInput={setName} maxLength={100} error={errors.name} hint="For you, to tell it from others." required />
       <div class="field">
         <label for="key-term">It ends after</label>
         <select id="key-term" value={String(term)} onChange={(event) => setTerm(Number(event.currentTarget.value))}>
@@ -161,11 +165,17 @@ function Revoke({ one, onDone, onKeep }: { one: Key; onDone: () => void; onKeep:
 
 function KeyEntry({ one, onRevoked }: { one: Key; onRevoked: () => void }) {
   const [isAsked, setAsked] = useState(false);
+  const place = useRef<HTMLLIElement>(null);
+  const wasAsked = useRef(false);
+  useEffect(() => {
+    if (wasAsked.current && !isAsked) place.current?.querySelector("button")?.focus();
+    wasAsked.current = isAsked;
+  }, [isAsked]);
   const isOver = one.expires_at !== null && new Date(one.expires_at) < new Date();
   const ends = one.expires_at === null ? "never ends" : `${isOver ? "ended" : "ends"} ${day(one.expires_at)}`;
   const spent = one.spent.toLocaleString("en") + (one.cap === null ? "" : ` of ${one.cap.toLocaleString("en")}`);
   return (
-    <li>
+    <li ref={place}>
       <div class="key">
         <div>
           <strong>
@@ -193,6 +203,8 @@ export function ApiKeys() {
   const [models, setModels] = useState<string[]>([]);
   const [made, setMade] = useState<Made | null>(null);
   const [isMaking, setMaking] = useState(false);
+  const [news, setNews] = useState("");
+  const heading = useRef<HTMLHeadingElement>(null);
   const { error, run } = useTask();
   const load = () =>
     run(async () => {
@@ -202,25 +214,39 @@ export function ApiKeys() {
     });
   useEffect(load, []);
 
+  // What had the focus is gone with what it was for.
+  const settle = (told: string) => {
+    setNews(told);
+    heading.current?.focus();
+    load();
+  };
+  const title = (
+    <h3 ref={heading} tabIndex={-1}>
+      API keys
+    </h3>
+  );
   if (made) {
     const done = () => {
       setMade(null);
-      load();
+      settle("");
     };
-    return <MadeKey made={made} model={made.models?.[0] ?? models[0] ?? ""} onDone={done} />;
+    return (
+      <>
+        {title}
+        <MadeKey made={made} model={made.models?.[0] ?? models[0] ?? ""} onDone={done} />
+      </>
+    );
   }
-  const revoked = () => {
-    toast("The key is revoked.");
-    load();
-  };
   return (
     <>
+      {title}
+      {news && <Notice kind="success">{news}</Notice>}
       <p>A key lets a program ask for answers with your tokens.</p>
       <Problem error={error} onRetry={load} />
       {keys?.length === 0 && <p class="faint">You have none.</p>}
       <ul class="keys">
         {keys?.map((one) => (
-          <KeyEntry key={one.id} one={one} onRevoked={revoked} />
+          <KeyEntry key={one.id} one={one} onRevoked={() => settle(`The key “${one.name}” is revoked.`)} />
         ))}
       </ul>
       {isMaking ? (
@@ -232,7 +258,16 @@ export function ApiKeys() {
           }}
         />
       ) : (
-        keys && <Button onClick={() => setMaking(true)}>Make an API key</Button>
+        keys && (
+          <Button
+            onClick={() => {
+              setNews("");
+              setMaking(true);
+            }}
+          >
+            Make an API key
+          </Button>
+        )
       )}
     </>
   );

@@ -19,6 +19,9 @@ import { Thread, type Refusal } from "./thread.tsx";
 import { shownTitle } from "./titles.ts";
 import { useConversations } from "./use-conversations.ts";
 
+/** What is typed before a conversation has an id is kept under this name. */
+const NEW = "chat:new";
+
 function Chat({ current }: { current: Session }) {
   const [profile, setProfile] = useState<Profile | null>(null);
   const [balance, setBalance] = useState<number | undefined>(undefined);
@@ -54,8 +57,8 @@ function Chat({ current }: { current: Session }) {
           const now = shown.current;
           if (now.slot === slot && now.kind === "conversation" && now.id === null && conversation_id) {
             // It has begun, and is the same on the page. What was typed meanwhile is for it.
-            keepDraft(current.username, `chat:${conversation_id}`, draft(current.username, "chat:new"));
-            keepDraft(current.username, "chat:new", "");
+            keepDraft(current.username, `chat:${conversation_id}`, draft(current.username, NEW));
+            keepDraft(current.username, NEW, "");
             const begun: View = { kind: "conversation", id: conversation_id, slot };
             setView(begun);
             go(begun, "replace");
@@ -77,6 +80,22 @@ function Chat({ current }: { current: Session }) {
     load();
     const { keys = [] } = kept();
     if (keys.length > 0) exchanges.resume(view.slot, (one) => keys.includes(one.key));
+    exchanges.leftover().then(
+      (message) => {
+        if (!message || draft(current.username, NEW) !== "") return;
+        keepDraft(current.username, NEW, message);
+        const now = shown.current;
+        if (now.kind === "conversation" && now.id === null && !kept().keys) setView(fresh());
+      },
+      () => undefined,
+    );
+    const look = () => {
+      if (document.visibilityState !== "visible") return;
+      // Other tabs and programs spend and speak, too.
+      refreshBalance();
+      conversations.refresh();
+    };
+    document.addEventListener("visibilitychange", look);
     const back = () => {
       setRefusal(null);
       setView(viewOf(location));
@@ -84,6 +103,7 @@ function Chat({ current }: { current: Session }) {
     window.addEventListener("popstate", back);
     return () => {
       window.removeEventListener("popstate", back);
+      document.removeEventListener("visibilitychange", look);
       exchanges.close();
     };
   }, []);

@@ -36,7 +36,7 @@ function Code({ text, lang }: { text: string; lang?: string | undefined }) {
         <span>{language ?? "Code"}</span>
         <Copy text={text} what="the code" />
       </figcaption>
-      <pre tabIndex={0} aria-label={language ? `Code, ${language}` : "Code"} role="region">
+      <pre tabIndex={0} aria-label={language ? `Code, ${language}` : "Code"} role="group">
         <code>
           {parts.length === 1
             ? text
@@ -55,7 +55,7 @@ function List({ list }: { list: Tokens.List }) {
 function Grid({ table }: { table: Tokens.Table }) {
   const align = (cell: Tokens.TableCell) => (cell.align ? `align-${cell.align}` : undefined);
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Table">
+    <div class="table" tabIndex={0} role="group" aria-label="Table">
       <table>
         <thead>
           <tr>

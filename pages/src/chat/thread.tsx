@@ -163,7 +163,8 @@ export function Thread(props: Props) {
   }
   const isEmpty = isLoaded && chats.length === 0 && live.length === 0;
   // A second message could not say which conversation it is for.
-  const blocked = id === null && live.some((one) => one.state !== "done") ? "The first message of a conversation has to be answered first." : undefined;
+  const isFirst = id === null && live.some((one) => one.state !== "done");
+  const blocked = !isLoaded ? "The conversation is not loaded yet." : isFirst ? "The first message of a conversation has to be answered first." : undefined;
   return (
     <main id="main" class="thread" tabIndex={-1}>
       <h1 dir="auto">{title}</h1>

@@ -85,7 +85,8 @@ function Progress({ exchange }: { exchange: Exchange }) {
   }
   if (!isOnline) return <p class="faint">You are offline. This goes on when you are connected.</p>;
   if (state === "waiting") return <p class="faint working">Being answered. The whole answer appears here.</p>;
-  return text === "" ? <p class="faint working">Waiting for the first words</p> : null;
+  // With words coming, the dot alone says that there are more.
+  return text === "" ? <p class="faint working">Waiting for the first words</p> : <p class="working" aria-hidden="true" />;
 }
 
 function Outcome({ exchange, exchanges, onEdit }: Props) {
@@ -93,7 +94,7 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
   if (state === "lost") {
     return (
       <Notice>
-        <p>The answer was not found yet. If there is none, nothing was charged. Ask again: it is charged once, whatever became of it.</p>
+        <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
         <Button onClick={() => exchanges.lookAgain(key)}>Look again</Button> <Button onClick={() => exchanges.retry(key)}>Ask again</Button>{" "}
         <Button kind="quiet" onClick={() => exchanges.remove(key)}>
           Remove
@@ -122,10 +123,10 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
   );
 }
 
-/** A message that is on its way, or that came back. */
+/** A message that is on its way, or that came back. Once it is answered it stays as it is: somebody may be marking its words. */
 export function Live(props: Props) {
   const { exchange } = props;
-  if (exchange.chat) return <Stored chat={exchange.chat} />;
+  const { chat } = exchange;
   const isOver = exchange.state === "failed" || exchange.state === "lost";
   return (
     <>
@@ -133,7 +134,7 @@ export function Live(props: Props) {
       <div class="answer">
         <h2 class="for-readers">Answer</h2>
         {exchange.text !== "" && <GrowingMarkdown text={exchange.text} />}
-        {isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
+        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
       </div>
     </>
   );

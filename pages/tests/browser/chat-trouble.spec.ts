@@ -131,12 +131,12 @@ test("without enough tokens the page says so, and the text stays", async ({ page
 test("too fast is counted down, and then the same message is sent under the same key", async ({ page, request }) => {
   await enter(page, await account(request));
   const keys = keysOf(page);
-  await page.route(STREAM, (route) => route.fulfill({ status: 429, headers: { "Retry-After": "2" }, json: { code: "too_many_requests", detail: "Too many requests" } }));
+  await page.route(STREAM, (route) => route.fulfill({ status: 429, headers: { "Retry-After": "9" }, json: { code: "too_many_requests", detail: "Too many requests" } }));
   await say(page, "hello");
-  await expect(page.getByText("Try again in 2 seconds.")).toBeVisible();
+  await expect(page.getByText(/^Try again in [5-9] seconds\.$/)).toBeVisible();
+  await expect(page.getByRole("button", { name: "Try again" })).toHaveAttribute("aria-disabled", "true");
   await expectAccessible(page);
   await picture(page, "chat-429");
-  await expect(page.getByRole("button", { name: "Try again" })).toHaveAttribute("aria-disabled", "true");
   await expect(page.getByText("You can try again now.")).toBeVisible();
   await page.unroute(STREAM);
   await page.getByRole("button", { name: "Try again" }).click();
@@ -271,4 +271,63 @@ test("a conversation that another tab has deleted takes no message, and the text
   await say(page, "hello");
   await expect(page.getByRole("alert")).toContainText("This conversation is not there any more.");
   await expect(box(page)).toHaveValue("hello");
+});
+
+/** Makes the messages that are on their way older than they are. */
+async function age(page: Page, minutes: number): Promise<void> {
+  await page.evaluate((milliseconds) => {
+    for (const name of Object.keys(localStorage).filter((key) => key.endsWith(":pending"))) {
+      const list = JSON.parse(localStorage.getItem(name) ?? "[]") as { at: number }[];
+      localStorage.setItem(name, JSON.stringify(list.map((one) => ({ ...one, at: one.at - milliseconds }))));
+    }
+  }, minutes * 60_000);
+}
+
+test("what was sent long ago is not sent again by itself", async ({ page, request }) => {
+  await enter(page, await account(request));
+  const keys = keysOf(page);
+  await page.route(STREAM, () => undefined);
+  await say(page, "hello");
+  await expect(page.getByText("Waiting for the first words")).toBeVisible();
+  await age(page, 11);
+  await page.unroute(STREAM);
+  await page.reload();
+  await expect(page.getByText("It is not known whether this was answered.")).toBeVisible();
+  await expectAccessible(page);
+  expect(keys).toHaveLength(1);
+  await page.getByRole("button", { name: "Ask again" }).click();
+  await expect(said(page)).toContainText("AI Response to: hello");
+  expect(new Set(keys).size).toBe(1);
+});
+
+test("a message of a tab that was closed before it was sent is a draft again; one that was answered is not", async ({ page, request, context }) => {
+  await enter(page, await account(request));
+  await page.route(STREAM, (route) => route.abort("connectionrefused"));
+  await say(page, "never sent");
+  await expect(page.getByRole("alert")).toContainText("The server cannot be reached.");
+  await age(page, 4);
+  const second = await context.newPage();
+  await second.goto("./");
+  await expect(box(second)).toHaveValue("never sent");
+  await box(second).fill("");
+  await say(second, words(30));
+  await expect(said(second)).toContainText("word3");
+  await second.close();
+  await page.close();
+  const third = await context.newPage();
+  await third.goto("./");
+  await expect(third.getByText("3,900 tokens")).toBeVisible();
+  await expect(third.getByRole("link", { name: "word0 word1" })).toBeVisible();
+  await age(third, 4);
+  await third.reload();
+  await expect(third.getByText("3,900 tokens")).toBeVisible();
+  await expect(third.getByRole("link", { name: "word0 word1" })).toBeVisible();
+  await expect(box(third)).toHaveValue("");
+});
+
+test("an answer that is not one of the server is told", async ({ page, request }) => {
+  await enter(page, await account(request));
+  await page.route(STREAM, (route) => route.fulfill({ contentType: "text/html", body: "<h1>Log in to the network</h1>" }));
+  await say(page, "hello");
+  await expect(page.getByRole("alert")).toContainText("The server gave an answer that the page does not understand.");
 });
