@@ -109,7 +109,7 @@ export function Composer({ text, onInput, onSend, onStop, isRunning, blocked, bo
         </Button>
       )}
       <p id="message-hint" class="hint">
-        <span>{blocked ?? (isRunning ? "Escape stops waiting for the answer." : "Enter sends, Shift and Enter begin a new line.")}</span>
+        <span>{blocked ?? (isTouched() ? "" : isRunning ? "Escape stops waiting for the answer." : "Enter sends, Shift and Enter begin a new line.")}</span>
         <Count text={text} />
       </p>
     </form>

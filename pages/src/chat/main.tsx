@@ -2,7 +2,6 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import "./chat.css";
 import { api, type Conversation, type Profile } from "../lib/api.ts";
 import { draft, keepDraft } from "../lib/drafts.ts";
 import { Frame, Gate, show } from "../lib/frame.tsx";
@@ -18,6 +17,8 @@ import { fresh, go, kept, viewOf, type View } from "./route.ts";
 import { Thread, type Refusal } from "./thread.tsx";
 import { shownTitle } from "./titles.ts";
 import { useConversations } from "./use-conversations.ts";
+// After that of all pages, which it goes on from.
+import "./chat.css";
 
 /** What is typed before a conversation has an id is kept under this name. */
 const NEW = "chat:new";
@@ -157,7 +158,7 @@ function Chat({ current }: { current: Session }) {
           <>
             <div class="bar">
               <Button onClick={() => setDrawerOpen(true)}>Conversations</Button>
-              <Button onClick={() => open(fresh())}>New</Button>
+              <Button onClick={() => open(fresh())}>New conversation</Button>
             </div>
             <Drawer open={isDrawerOpen} onClose={() => setDrawerOpen(false)}>
               {side}

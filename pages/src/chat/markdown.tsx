@@ -186,15 +186,15 @@ export function Markdown({ text }: { text: string }): VNode {
 /** How much of the time may go into taking apart a text that grows: one part in this many. */
 const SHARE = 8;
 
-/** A text that grows. It is taken apart anew with each word, so the longer that takes, the less often. */
-export function GrowingMarkdown({ text }: { text: string }): VNode {
+/** A text that grows until it is whole. It is taken apart anew with each word, so the longer that takes, the less often. */
+export function GrowingMarkdown({ text, isWhole }: { text: string; isWhole: boolean }): VNode {
   const [shown, setShown] = useState(text);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const latest = useRef(text);
   const cost = useRef(0);
   latest.current = text;
   useEffect(() => {
-    if (timer.current !== undefined || latest.current === shown) return;
+    if (isWhole || timer.current !== undefined || latest.current === shown) return;
     timer.current = setTimeout(() => {
       timer.current = undefined;
       const began = performance.now();
@@ -204,5 +204,5 @@ export function GrowingMarkdown({ text }: { text: string }): VNode {
     }, Math.min(cost.current > 25 ? cost.current * SHARE : 0, 3000));
   });
   useEffect(() => () => clearTimeout(timer.current), []);
-  return <Markdown text={shown} />;
+  return <Markdown text={isWhole ? text : shown} />;
 }

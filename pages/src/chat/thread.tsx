@@ -163,8 +163,10 @@ export function Thread(props: Props) {
   }
   const isEmpty = isLoaded && chats.length === 0 && live.length === 0;
   // A second message could not say which conversation it is for.
-  const isFirst = id === null && live.some((one) => one.state !== "done");
-  const blocked = !isLoaded ? "The conversation is not loaded yet." : isFirst ? "The first message of a conversation has to be answered first." : undefined;
+  const first = id === null ? live.find((one) => one.state !== "done") : undefined;
+  const isBack = first?.state === "failed" || first?.state === "lost";
+  const ofFirst = isBack ? "Try the first message again, edit it or remove it." : "The first message of a conversation has to be answered first.";
+  const blocked = !isLoaded ? "The conversation is not loaded yet." : first ? ofFirst : undefined;
   return (
     <main id="main" class="thread" tabIndex={-1}>
       <h1 dir="auto">{title}</h1>

@@ -95,10 +95,11 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
     return (
       <Notice>
         <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
-        <Button onClick={() => exchanges.lookAgain(key)}>Look again</Button> <Button onClick={() => exchanges.retry(key)}>Ask again</Button>{" "}
-        <Button kind="quiet" onClick={() => exchanges.remove(key)}>
-          Remove
-        </Button>
+        <div class="actions">
+          <Button onClick={() => exchanges.lookAgain(key)}>Look for the answer</Button>
+          <Button onClick={() => exchanges.retry(key)}>Ask again</Button>
+          <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+        </div>
       </Notice>
     );
   }
@@ -113,12 +114,10 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
           <Button onClick={() => exchanges.retry(key)}>Try again</Button>
         </Notice>
       )}
-      <Button kind="quiet" onClick={() => onEdit(exchange)}>
-        Edit the message
-      </Button>{" "}
-      <Button kind="quiet" onClick={() => exchanges.remove(key)}>
-        Remove it
-      </Button>
+      <div class="actions">
+        <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
+        <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+      </div>
     </>
   );
 }
@@ -133,7 +132,7 @@ export function Live(props: Props) {
       <Said message={exchange.message} />
       <div class="answer">
         <h2 class="for-readers">Answer</h2>
-        {exchange.text !== "" && <GrowingMarkdown text={exchange.text} />}
+        {exchange.text !== "" && <GrowingMarkdown text={exchange.text} isWhole={chat !== undefined || isOver} />}
         {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
       </div>
     </>
