@@ -49,7 +49,7 @@ type FieldProps = {
   name?: string;
   autocomplete?: InputHTMLAttributes<HTMLInputElement>["autocomplete"];
   required?: boolean;
-  inputRef?: RefObject<HTMLInputElement>;
+  inputRef?: RefObject<HTMLInputElement | null>;
   min?: number | string;
   max?: number | string;
   maxLength?: number;

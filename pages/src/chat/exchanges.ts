@@ -1,0 +1,288 @@
+/**
+ * Messages on their way and their answers: what is said of them, and what is done until the outcome is known. They go on while another
+ * conversation is looked at.
+ */
+
+import type { components } from "../../schema.d.ts";
+import { ApiError, call, respond, type Chat, type ErrorBody, type Page } from "../lib/api.ts";
+import { forgetPending, keepPending, newKey, pending, type Pending } from "./pending.ts";
+import { events } from "./stream.ts";
+
+type Done = components["schemas"]["DoneBody"];
+
+/**
+ * `asking`: nothing was heard yet; `answering`: words come; `waiting`: it is being answered, and will be told as a whole; `stopped`: the
+ * reader does not wait, the answer is looked for; `lost`: it was looked for long enough; `failed`: `error` says why; `done`: `chat` is it.
+ */
+export type State = "asking" | "answering" | "waiting" | "stopped" | "lost" | "failed" | "done";
+
+export interface Exchange extends Pending {
+  /** Where on the page it is shown: a new conversation has no id yet. */
+  slot: string;
+  state: State;
+  /** What was heard of the answer. */
+  text: string;
+  error?: unknown;
+  chat?: Chat;
+}
+
+export const isRunning = ({ state }: Exchange): boolean => state === "asking" || state === "answering" || state === "waiting";
+
+export interface Listener {
+  changed: (list: Exchange[]) => void;
+  /** What can be spent now; nothing if that has to be asked for. */
+  balance: (tokens: number | undefined) => void;
+  answered: (exchange: Exchange, chat: Chat) => void;
+  /** It was refused for what it is: sending it again as it is would be of no use. */
+  refused: (exchange: Exchange, error: ApiError) => void;
+}
+
+/** After this long a message is not sent again by itself: it may not be wanted any more. */
+const FRESH_MILLISECONDS = 10 * 60_000;
+/** After this long a message that was to begin a conversation is no other tab's any more. */
+const ORPHANED_MILLISECONDS = 3 * 60_000;
+/** For how long an answer is waited or looked for: longer than any function runs. */
+const PATIENCE_MILLISECONDS = 180_000;
+/** How often a connection that does not come about is tried, while the browser says that it has one. */
+const MOST_TRIES = 4;
+/** What somebody has to change before it can be sent. */
+const REFUSED = [400, 402, 403, 404, 413, 422];
+
+const backoff = (attempt: number): number => Math.min(1000 * 1.6 ** attempt, 8000);
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
+}
+
+/** Waits, and then until there is a connection. */
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const over = aborted(signal);
+  await Promise.race([over, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
+  if (!navigator.onLine) await Promise.race([over, new Promise((resolve) => window.addEventListener("online", resolve, { once: true }))]);
+}
+
+/** Tells which chat is what became of a message: one with its text, where it was said, that is newer than what was known then. */
+function answers({ message, conversation, newest }: Pending): (chat: Chat) => boolean {
+  return (chat) => {
+    const its = chat.conversation_id ?? "";
+    return chat.message === message && (conversation === "new" ? its > newest : its === conversation && chat.id > newest);
+  };
+}
+
+export class Exchanges {
+  #list: Exchange[] = [];
+  #running = new Map<string, AbortController>();
+  #frame = 0;
+  #username: string;
+  #listener: Listener;
+
+  constructor(username: string, listener: Listener) {
+    this.#username = username;
+    this.#listener = listener;
+  }
+
+  /** Sends a message. */
+  send(slot: string, conversation: string, message: string, newest: string): Exchange {
+    const exchange: Exchange = { key: newKey(), slot, conversation, message, newest, at: Date.now(), state: "asking", text: "" };
+    this.#list = [...this.#list, exchange];
+    this.#start(exchange);
+    return exchange;
+  }
+
+  /** Takes up what was sent before the page was loaded, if it is not here already. */
+  resume(slot: string, isWanted: (one: Pending) => boolean): void {
+    for (const one of pending(this.#username).filter(isWanted)) {
+      if (this.#list.some((other) => other.key === one.key)) continue;
+      const isOld = Date.now() - one.at > FRESH_MILLISECONDS;
+      const state = one.failed ? "failed" : one.stopped ? "stopped" : isOld ? "lost" : "waiting";
+      const exchange: Exchange = { ...one, slot, state, text: "" };
+      this.#list = [...this.#list, exchange];
+      if (state === "stopped") this.#look(exchange);
+      else if (state === "waiting") this.#start(exchange);
+      else this.#tell();
+    }
+  }
+
+  /** A message that was to begin a conversation, in a tab that was closed before it was answered. It is not sent again by itself. */
+  async leftover(): Promise<string | undefined> {
+    const isOrphan = (one: Pending) => one.conversation === "new" && Date.now() - one.at > ORPHANED_MILLISECONDS;
+    const orphans = pending(this.#username).filter((one) => isOrphan(one) && !this.#list.some((other) => other.key === one.key));
+    if (orphans.length === 0) return undefined;
+    const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: 100 } });
+    for (const { key } of orphans) forgetPending(this.#username, key);
+    return orphans.filter((one) => !one.stopped && !data.some(answers(one))).at(-1)?.message;
+  }
+
+  /** The reader does not wait any more. The answer is given, kept and paid for all the same, so it is looked for. */
+  stop(key: string): void {
+    const exchange = this.#list.find((one) => one.key === key);
+    if (!exchange || !isRunning(exchange)) return;
+    this.#running.get(key)?.abort();
+    this.#look({ ...exchange, stopped: true });
+  }
+
+  /** Sends it once more, under the same key. */
+  retry(key: string): void {
+    const exchange = this.#list.find((one) => one.key === key);
+    if (!exchange) return;
+    const { error: _, failed: __, stopped: ___, ...rest } = exchange;
+    this.#start({ ...rest, state: "asking", text: "" });
+  }
+
+  lookAgain(key: string): void {
+    const exchange = this.#list.find((one) => one.key === key);
+    if (exchange) this.#look(exchange);
+  }
+
+  remove(key: string): void {
+    forgetPending(this.#username, key);
+    this.#list = this.#list.filter((one) => one.key !== key);
+    this.#tell();
+  }
+
+  /** Hangs up everywhere. What was sent stays known, for the next time. */
+  close(): void {
+    this.#listener = { changed: () => {}, balance: () => {}, answered: () => {}, refused: () => {} };
+    for (const one of this.#running.values()) one.abort();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  #tell(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#listener.changed(this.#list);
+  }
+
+  #set(key: string, change: Partial<Exchange>): void {
+    this.#list = this.#list.map((one) => (one.key === key ? { ...one, ...change } : one));
+    this.#tell();
+  }
+
+  /** As `set`, shown with the next picture that the browser draws: words may come faster than these. */
+  #hear(key: string, text: string): void {
+    this.#list = this.#list.map((one) => (one.key === key ? { ...one, text, state: "answering" } : one));
+    this.#frame ||= requestAnimationFrame(() => this.#tell());
+  }
+
+  #keep({ key, message, conversation, at, newest, stopped, failed }: Exchange): void {
+    const flags = { ...(stopped ? { stopped } : {}), ...(failed ? { failed } : {}) };
+    keepPending(this.#username, { key, message, conversation, at, newest, ...flags });
+  }
+
+  #begin(exchange: Exchange): AbortSignal {
+    const controller = new AbortController();
+    this.#running.set(exchange.key, controller);
+    this.#keep(exchange);
+    this.#list = this.#list.map((one) => (one.key === exchange.key ? exchange : one));
+    this.#tell();
+    return controller.signal;
+  }
+
+  #start(exchange: Exchange): void {
+    const signal = this.#begin(exchange);
+    this.#run(exchange, signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#fail(exchange, error);
+    });
+  }
+
+  /** Asks until there is an outcome. The key makes it one message, however often that is. */
+  async #run(exchange: Exchange, signal: AbortSignal): Promise<void> {
+    const { key, message, conversation } = exchange;
+    const began = Date.now();
+    let unreached = 0;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        if (await this.#ask(key, message, conversation, signal)) return;
+        // It ended in mid-answer: the connection broke, or whoever answered did.
+        unreached = 0;
+      } catch (error) {
+        if (signal.aborted || !(error instanceof ApiError)) throw error;
+        const isLost = error.status === 0;
+        if (!isLost && error.code !== "idempotency_in_progress") throw error;
+        if (isLost && navigator.onLine && ++unreached >= MOST_TRIES) throw error;
+        if (Date.now() - began > PATIENCE_MILLISECONDS && navigator.onLine) throw error;
+      }
+      this.#set(key, { state: "waiting" });
+      await pause(backoff(attempt), signal);
+    }
+  }
+
+  /** Asks once and listens. Gives back whether that came to an end. */
+  async #ask(key: string, message: string, conversation: string, signal: AbortSignal): Promise<boolean> {
+    const response = await respond("POST", "api/v1/chats/stream", {
+      body: { message, conversation_id: conversation },
+      headers: { "Idempotency-Key": key, Accept: "text/event-stream" },
+      signal,
+    });
+    // What is between here and there may answer in the place of the server.
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new ApiError(response.status, { code: "unreadable" });
+    let text = "";
+    try {
+      for await (const { name, data } of events(response)) {
+        if (name === "message") {
+          text += (JSON.parse(data) as { delta: string }).delta;
+          this.#hear(key, text);
+        } else if (name === "done") {
+          const { chat, token_balance, replayed } = JSON.parse(data) as Done;
+          // What is told again has the balance of then.
+          this.#finish(key, { ...chat, message, response: text }, replayed ? undefined : token_balance);
+          return true;
+        } else if (name === "error") {
+          throw new ApiError(response.status, JSON.parse(data) as ErrorBody);
+        }
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof ApiError || error instanceof SyntaxError) throw error;
+    }
+    return false;
+  }
+
+  #finish(key: string, chat: Chat, balance: number | undefined): void {
+    forgetPending(this.#username, key);
+    this.#running.delete(key);
+    this.#set(key, { state: "done", chat, text: chat.response, ...(chat.conversation_id ? { conversation: chat.conversation_id } : {}) });
+    this.#listener.balance(balance);
+    const exchange = this.#list.find((one) => one.key === key);
+    if (exchange) this.#listener.answered(exchange, chat);
+  }
+
+  #fail(exchange: Exchange, error: unknown): void {
+    const now = this.#list.find((one) => one.key === exchange.key) ?? exchange;
+    this.#running.delete(exchange.key);
+    this.#listener.balance(undefined);
+    if (error instanceof ApiError && REFUSED.includes(error.status) && !now.text) {
+      this.remove(exchange.key);
+      this.#listener.refused(now, error);
+      return;
+    }
+    // With the session ended, it is asked for after the next login.
+    if (!(error instanceof ApiError && error.status === 401)) this.#keep({ ...now, failed: true });
+    this.#set(exchange.key, { state: "failed", error, failed: true });
+  }
+
+  #look(exchange: Exchange): void {
+    const signal = this.#begin({ ...exchange, state: "stopped", stopped: true });
+    this.#find(exchange, signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#set(exchange.key, { state: "lost", error });
+    });
+  }
+
+  /** Looks for the answer among the newest chats, which asks nobody anything again. */
+  async #find(exchange: Exchange, signal: AbortSignal): Promise<void> {
+    const began = Date.now();
+    for (let attempt = 0; Date.now() - began < PATIENCE_MILLISECONDS; attempt++) {
+      await pause(backoff(attempt), signal);
+      try {
+        const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: 10 }, signal });
+        const found = data.find(answers(exchange));
+        if (found) return this.#finish(exchange.key, found, undefined);
+      } catch (error) {
+        // Whatever it is, it may be over the next time; who is logged out hears of it from the session.
+        if (signal.aborted || !(error instanceof ApiError) || error.status === 401) throw error;
+      }
+    }
+    this.#set(exchange.key, { state: "lost" });
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Messages that were sent and whose outcome is not known yet. They are kept with what is typed, so that a reload or a new login can ask for
+ * the outcome under the same key, and so that logging out forgets them.
+ */
+
+import { draft, keepDraft } from "../lib/drafts.ts";
+
+export interface Pending {
+  /** The idempotency key: whatever happens, the message is charged once. */
+  key: string;
+  message: string;
+  /** The conversation, or `new`. */
+  conversation: string;
+  /** When it was sent, by this browser's clock. */
+  at: number;
+  /** The newest id that was known then, of the chats of the conversation or, for a new one, of the conversations. The answer's is newer. */
+  newest: string;
+  /** Its sender does not wait for the answer any more. It is only looked for. */
+  stopped?: boolean;
+  /** It was refused. It is sent again only by its sender. */
+  failed?: boolean;
+}
+
+const NAME = "pending";
+/** The API remembers keys for a day. After that the same key would be another message. */
+const KEPT_MILLISECONDS = 23 * 60 * 60 * 1000;
+
+export function pending(username: string): Pending[] {
+  try {
+    const list = JSON.parse(draft(username, NAME) || "[]") as Pending[];
+    return list.filter((one) => typeof one.key === "string" && Date.now() - one.at < KEPT_MILLISECONDS);
+  } catch {
+    return [];
+  }
+}
+
+export function keepPending(username: string, one: Pending): void {
+  const others = pending(username).filter((other) => other.key !== one.key);
+  keepDraft(username, NAME, JSON.stringify([...others, one]));
+}
+
+export function forgetPending(username: string, key: string): void {
+  const rest = pending(username).filter((one) => one.key !== key);
+  keepDraft(username, NAME, rest.length > 0 ? JSON.stringify(rest) : "");
+}
+
+/** A key that nobody else has. Pages that are not served securely have no `randomUUID`. */
+export function newKey(): string {
+  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,140 @@
+/** A message and its answer. */
+
+import { useMemo } from "preact/hooks";
+
+import type { Chat } from "../lib/api.ts";
+import { useOnline } from "../lib/hooks.ts";
+import { Button, Notice, Problem } from "../lib/ui.tsx";
+import { Copy } from "./copy.tsx";
+import type { Exchange, Exchanges } from "./exchanges.ts";
+import { AsIs, GrowingMarkdown, Markdown } from "./markdown.tsx";
+
+/** Why an answer is not whole. */
+const ENDINGS: Partial<Record<Chat["finish_reason"], string>> = {
+  length: "The answer has reached the length that it may have.",
+  deadline: "The time for the answer was over.",
+  content_filter: "The model's provider did not let it go on.",
+  interrupted: "The model failed in the middle of the answer. What came of it is kept.",
+};
+
+const tokens = (amount: number): string => `${amount.toLocaleString("en")} ${amount === 1 ? "token" : "tokens"}`;
+
+function Said({ message }: { message: string }) {
+  return (
+    <div class="said">
+      <h2 class="for-readers">You said</h2>
+      <div class="words">
+        <AsIs text={message} />
+      </div>
+    </div>
+  );
+}
+
+function Facts({ chat }: { chat: Chat }) {
+  const at = new Date(chat.timestamp);
+  const ending = ENDINGS[chat.finish_reason];
+  return (
+    <>
+      {chat.response === "" && <p class="faint">The model said nothing.</p>}
+      {ending && <p class="faint">{ending}</p>}
+      <div class="facts">
+        <span>
+          <bdi>{chat.model}</bdi>
+        </span>
+        <span>{tokens(chat.cost)}</span>
+        <time dateTime={chat.timestamp}>{at.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" })}</time>
+        {chat.response !== "" && <Copy text={chat.response} what="the answer" />}
+      </div>
+    </>
+  );
+}
+
+/** A message with the answer that is stored. It does not change, so it is drawn once. */
+export function Stored({ chat }: { chat: Chat }) {
+  return useMemo(
+    () => (
+      <>
+        <Said message={chat.message} />
+        <div class="answer">
+          <h2 class="for-readers">Answer</h2>
+          <Markdown text={chat.response} />
+          <Facts chat={chat} />
+        </div>
+      </>
+    ),
+    [chat],
+  );
+}
+
+type Props = {
+  exchange: Exchange;
+  exchanges: Exchanges;
+  /** Takes the message back to where messages are written. */
+  onEdit: (exchange: Exchange) => void;
+};
+
+function Progress({ exchange }: { exchange: Exchange }) {
+  const isOnline = useOnline();
+  const { state, text } = exchange;
+  if (state === "stopped") {
+    return (
+      <p class="faint">
+        You stopped waiting. The model finishes its answer all the same, and it is paid for. It appears here once it is there.
+      </p>
+    );
+  }
+  if (!isOnline) return <p class="faint">You are offline. This goes on when you are connected.</p>;
+  if (state === "waiting") return <p class="faint working">Being answered. The whole answer appears here.</p>;
+  // With words coming, the dot alone says that there are more.
+  return text === "" ? <p class="faint working">Waiting for the first words</p> : <p class="working" aria-hidden="true" />;
+}
+
+function Outcome({ exchange, exchanges, onEdit }: Props) {
+  const { key, state, text, error } = exchange;
+  if (state === "lost") {
+    return (
+      <Notice>
+        <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
+        <div class="actions">
+          <Button onClick={() => exchanges.lookAgain(key)}>Look for the answer</Button>
+          <Button onClick={() => exchanges.retry(key)}>Ask again</Button>
+          <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+        </div>
+      </Notice>
+    );
+  }
+  return (
+    <>
+      {text !== "" && <p class="faint">The answer ended here. This part of it is not kept.</p>}
+      {error ? (
+        <Problem error={error} onRetry={() => exchanges.retry(key)} />
+      ) : (
+        <Notice>
+          <p>This message was not answered.</p>
+          <Button onClick={() => exchanges.retry(key)}>Try again</Button>
+        </Notice>
+      )}
+      <div class="actions">
+        <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
+        <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+      </div>
+    </>
+  );
+}
+
+/** A message that is on its way, or that came back. Once it is answered it stays as it is: somebody may be marking its words. */
+export function Live(props: Props) {
+  const { exchange } = props;
+  const { chat } = exchange;
+  const isOver = exchange.state === "failed" || exchange.state === "lost";
+  return (
+    <>
+      <Said message={exchange.message} />
+      <div class="answer">
+        <h2 class="for-readers">Answer</h2>
+        {exchange.text !== "" && <GrowingMarkdown text={exchange.text} isWhole={chat !== undefined || isOver} />}
+        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
+      </div>
+    </>
+  );
+}

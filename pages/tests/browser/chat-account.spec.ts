@@ -1,0 +1,128 @@
+import { PASSWORD, account, enter, expect, expectAccessible, logIn, test } from "../support.ts";
+import { headersOf, say } from "../chat-support.ts";
+
+test("an API key is made, shown once, works, and is revoked", async ({ page, request, context, baseURL }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await enter(page, await account(request));
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.getByRole("button", { name: "Make an API key" }).click();
+  await page.getByLabel("Name of the key").fill("my laptop");
+  await page.getByLabel("It ends after").selectOption("30 days");
+  await page.getByLabel("Most tokens that it may spend").fill("100");
+  await page.getByRole("button", { name: "Make the key" }).click();
+  await page.getByRole("button", { name: "Copy the key" }).click();
+  const key = await page.evaluate(() => navigator.clipboard.readText());
+  expect(key).toMatch(/^sk-/);
+  for (const language of ["Python", "JavaScript", "curl"]) {
+    await page.getByRole("button", { name: language, exact: true }).click();
+    await expect(page.locator(".made-key pre")).toContainText(`${baseURL}v1`);
+    await expect(page.locator(".made-key pre")).toContainText(key);
+  }
+  const ask = () =>
+    request.post("v1/chat/completions", {
+      headers: { Authorization: `Bearer ${key}` },
+      data: { model: "echo", messages: [{ role: "user", content: "Hello AI" }] },
+    });
+  const reply = await ask();
+  expect(reply.status()).toBe(200);
+  expect(JSON.stringify(await reply.json())).toContain("AI Response to: Hello AI");
+  expect((await ask()).status()).toBe(402);
+  await page.getByRole("button", { name: "I have copied the key" }).click();
+  await expect(page.locator(".keys")).toContainText("100 of 100 tokens spent");
+  await expect(page.getByText(key)).toHaveCount(0);
+  await page.getByRole("button", { name: "Revoke my laptop" }).click();
+  await expect(page.getByRole("button", { name: "Keep it" })).toBeFocused();
+  await page.getByRole("button", { name: "Revoke it" }).click();
+  await expect(page.getByText("You have none.")).toBeVisible();
+  expect((await ask()).status()).toBe(401);
+});
+
+test("the example for curl is one that a shell can run", async ({ page, request }) => {
+  await enter(page, await account(request));
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.getByRole("button", { name: "Make an API key" }).click();
+  await page.getByLabel("Name of the key").fill("shell");
+  await page.getByRole("button", { name: "Make the key" }).click();
+  await page.getByRole("button", { name: "curl", exact: true }).click();
+  const text = (await page.locator(".made-key pre").textContent()) ?? "";
+  const { spawnSync } = await import("node:child_process");
+  const { stdout, status } = spawnSync("sh", ["-c", text], { encoding: "utf8" });
+  expect(status).toBe(0);
+  expect(stdout).toContain("AI Response to: Hello AI");
+});
+
+test("what is wrong with a key is told at its field", async ({ page, request }) => {
+  await enter(page, await account(request));
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.getByRole("button", { name: "Make an API key" }).click();
+  await page.getByLabel("Name of the key").fill(" ");
+  await page.getByRole("button", { name: "Make the key" }).click();
+  await expect(page.getByLabel("Name of the key")).toHaveAttribute("aria-invalid", "true");
+  await expectAccessible(page);
+});
+
+test("the password is changed: other sessions end, this one goes on", async ({ page, request, browser }) => {
+  const who = await account(request);
+  await enter(page, who);
+  const elsewhere = await (await browser.newContext({ baseURL: new URL("./", page.url()).href })).newPage();
+  await elsewhere.goto("./");
+  await logIn(elsewhere, who);
+  await expect(elsewhere.getByText("4,000 tokens")).toBeVisible();
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.locator("summary", { hasText: "Change the password" }).click();
+  const before = page.getByLabel("Password until now");
+  await before.fill("not the password");
+  await page.getByLabel("New password").fill("another horse battery");
+  await page.getByRole("button", { name: "Change the password" }).click();
+  await expect(before).toHaveAccessibleDescription("The password is wrong.");
+  await before.fill(PASSWORD);
+  await page.getByLabel("New password").fill("short");
+  await page.getByRole("button", { name: "Change the password" }).click();
+  await expect(page.getByLabel("New password")).toHaveAccessibleDescription(/at least 8/);
+  await expectAccessible(page);
+  await page.getByLabel("New password").fill("another horse battery");
+  await page.getByRole("button", { name: "Change the password" }).click();
+  await expect(page.getByText("The password is changed.")).toBeVisible();
+  await page.keyboard.press("Escape");
+  await say(page, "still here");
+  await expect(page.locator(".answer")).toContainText("AI Response to: still here");
+  await elsewhere.reload();
+  await expect(elsewhere.getByText("Your session has ended. Log in again.")).toBeVisible();
+  await logIn(elsewhere, { ...who, password: "another horse battery" });
+  await expect(elsewhere.getByText("3,900 tokens")).toBeVisible();
+  await elsewhere.context().close();
+});
+
+test("an account is deleted, when that is really wanted", async ({ page, request }) => {
+  const who = await account(request);
+  await enter(page, who);
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.locator("summary", { hasText: "Delete the account" }).click();
+  const submit = page.getByRole("button", { name: "Delete my account" });
+  await page.getByLabel("Your password").fill("not the password");
+  await submit.click();
+  await expect(page.getByRole("alert")).toHaveText("Tick the box if you are sure.");
+  await page.getByLabel("Delete everything for good").check();
+  await submit.click();
+  await expect(page.getByLabel("Your password")).toHaveAccessibleDescription("The password is wrong.");
+  await page.getByLabel("Your password").fill(who.password);
+  await submit.click();
+  await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  await expect(page.getByText("Your account is deleted.")).toBeVisible();
+  expect((await request.post("api/v1/users/login", { data: who })).status()).toBe(401);
+});
+
+test("an administrator is told why the account cannot be deleted", async ({ page, request }) => {
+  const who = await account(request);
+  await enter(page, who);
+  await page.route("**/api/v1/users/me", (route) =>
+    route.request().method() === "DELETE" ? route.fulfill({ status: 409, json: { code: "admin_account", detail: "An admin's account cannot be deleted" } }) : route.continue(),
+  );
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.locator("summary", { hasText: "Delete the account" }).click();
+  await page.getByLabel("Your password").fill(who.password);
+  await page.getByLabel("Delete everything for good").check();
+  await page.getByRole("button", { name: "Delete my account" }).click();
+  await expect(page.getByRole("alert")).toContainText("Another administrator must take the role from it first.");
+  expect((await request.get("api/v1/users/me", { headers: await headersOf(request, who) })).status()).toBe(200);
+});
