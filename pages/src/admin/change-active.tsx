@@ -15,7 +15,8 @@ function ending(sessions: number): string {
 export function ActiveForm(props: FormProps) {
   const { user, onClose } = props;
   const [reason, setReason] = useState("");
-  const active = !user.active;
+  // What the dialog was opened for, even if somebody else does it meanwhile.
+  const [active] = useState(!user.active);
   const sending = useSending(async () => {
     const changed = await admin.update(user.username, { active, ...(reason.trim() ? { reason: reason.trim() } : {}) });
     return (
@@ -34,7 +35,7 @@ export function ActiveForm(props: FormProps) {
   return (
     <form ref={form} onSubmit={submit} noValidate>
       <p class="preview">
-        <Name name={user.username} />: {active ? "inactive → active" : "active → inactive"}
+        <Name name={user.username} />: {user.active ? "active" : "inactive"} → {active ? "active" : "inactive"}
       </p>
       {active ? (
         <p>They can log in again, with the password and the tokens they had. Sessions that had ended stay so.</p>

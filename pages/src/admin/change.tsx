@@ -20,14 +20,13 @@ function title(change: Change, user: UserData): string {
 }
 
 export function ChangeDialog({ change, user, onClose, onOutcome }: FormProps & { change: Change | null }) {
-  // What is asked stays what was asked when the dialog was opened, should the account change meanwhile; only a balance is told as it is.
-  const opened = useRef<{ change: Change | null; user: UserData }>({ change: null, user });
-  if (opened.current.change !== change) opened.current = { change, user };
-  const asked = change === "tokens" ? user : opened.current.user;
+  // A dialog keeps the name under which it was opened, should the account change meanwhile.
+  const opened = useRef<{ change: Change | null; title: string }>({ change: null, title: "" });
+  if (opened.current.change !== change) opened.current = { change, title: change ? title(change, user) : "" };
   const Form = change && FORMS[change];
   return (
-    <Dialog title={change ? title(change, asked) : ""} open={change !== null} onClose={onClose}>
-      {Form && <Form user={asked} onClose={onClose} onOutcome={onOutcome} />}
+    <Dialog title={opened.current.title} open={change !== null} onClose={onClose}>
+      {Form && <Form user={user} onClose={onClose} onOutcome={onOutcome} />}
     </Dialog>
   );
 }

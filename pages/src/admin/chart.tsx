@@ -1,5 +1,6 @@
 /** Bars, one for each hour, and the same as a table. */
 
+import { axisEnd } from "./axis.ts";
 import type { Counts, Figures } from "./calls.ts";
 import { hour, number } from "./format.tsx";
 import { METRICS, type Metric } from "./metrics.ts";
@@ -13,14 +14,6 @@ const HEIGHT = 100;
 const GAP = 0.12;
 /** How many hours from one word below the chart to the next. */
 const STEP = 6;
-
-/** The end of an axis that reaches `most`: 2, 4 or 10 of a power of ten, whose half is whole, too. */
-export function axisEnd(most: number): number {
-  for (let power = 1; ; power *= 10) {
-    const end = [2, 4, 10].map((times) => times * power).find((one) => one >= most);
-    if (end !== undefined) return end;
-  }
-}
 
 function Bars({ hours, metric, end }: { hours: Hour[]; metric: Metric; end: number }) {
   return (

@@ -54,6 +54,8 @@ export function useSending(change: () => Promise<ComponentChildren>, { onClose, 
           if (isOpen.current) {
             hasFailed.current = true;
             set((before) => ({ busy: false, error, uncertain: before.uncertain || isUncertain(error) }));
+            // The account is not what the dialog says.
+            if (error instanceof ApiError && error.code === "invalid") outcome.current();
           } else {
             toast(say(error));
             outcome.current();

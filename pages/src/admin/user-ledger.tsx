@@ -10,7 +10,7 @@ const KINDS: Record<string, string> = {
   signup: "Grant at sign-up",
   adjustment: "Adjustment",
   correction: "Correction by the reconciliation",
-  deletion: "Deletion of chats",
+  deletion: "Cost of deleted chats",
 } satisfies Record<LedgerEntry["kind"], string>;
 
 /** Who it was: the account's owner by signing up, an admin, or the operator. */
