@@ -5,6 +5,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
+import { onPlace } from "../lib/fragment.ts";
 import type { ActiveFilter } from "./calls.ts";
 
 export const PARTS = ["ledger", "chats", "sessions"] as const;
@@ -98,22 +99,13 @@ export function turn(to: string[]): void {
 export function usePlace(): Place {
   const [place, set] = useState(here);
   useEffect(() => {
-    // Under its other address, with a slash at its end, every link would load the page anew.
-    const own = new URL("admin", document.baseURI);
-    if (location.pathname !== own.pathname) {
-      own.search = location.search;
-      own.hash = location.hash;
-      history.replaceState(history.state, "", own);
-    }
     const look = () => set(here());
     look();
     listeners.add(look);
-    window.addEventListener("popstate", look);
-    window.addEventListener("hashchange", look);
+    const stop = onPlace("admin", look);
     return () => {
       listeners.delete(look);
-      window.removeEventListener("popstate", look);
-      window.removeEventListener("hashchange", look);
+      stop();
     };
   }, []);
   return place;
