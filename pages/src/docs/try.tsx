@@ -72,7 +72,8 @@ function BodyField({ value, onInput }: { value: string; onInput: (value: string)
         spellcheck={false}
         aria-describedby={`${id}-hint`}
       />
-      <p id={`${id}-hint`} class="hint" role="status">
+      {/* Not told at once: with each letter it says something else. */}
+      <p id={`${id}-hint`} class="hint">
         {wrong}
       </p>
     </div>

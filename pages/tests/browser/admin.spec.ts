@@ -140,6 +140,40 @@ test("lists are leafed through, forth and back, over reloads, too", async ({ pag
   await expect(trail.getByRole("row")).toHaveCount(26);
 });
 
+test("users are leafed through", async ({ page, request }) => {
+  const stem = freshName();
+  const names = Array.from({ length: 26 }, (_, index) => `${stem}${String.fromCharCode(97 + index)}`);
+  for (const username of names) expect((await request.post("api/v1/users", { data: { username, password: PASSWORD } })).status()).toBe(201);
+  await start(page, `admin#users?prefix=${stem}`);
+  const table = page.getByRole("table", { name: "Users" });
+  await expect(table.getByRole("row")).toHaveCount(26);
+  await expect(page.getByText("25 users on this page, and there are more.")).toBeVisible();
+  await page.getByRole("button", { name: "Next" }).click();
+  await expect(table.getByRole("rowheader")).toHaveText([`Name${stem}z`]);
+  await page.getByRole("link", { name: `${stem}z` }).click();
+  await expect(page.getByRole("heading", { name: `${stem}z` })).toBeFocused();
+  await page.goBack();
+  await expect(table.getByRole("rowheader")).toHaveText([`Name${stem}z`]);
+  // Another search begins at its first page.
+  await page.getByLabel("Name begins with").fill(`${stem}a`);
+  await expect(table.getByRole("rowheader")).toHaveText([`Name${stem}a`]);
+});
+
+test("what is held is told, and until when", async ({ page, request }) => {
+  const by = await caller(request, await bootstrap(request));
+  const who = await account(request);
+  const { user } = await by.get(`admin/users/${who.username}`);
+  const holds = [100, 300].map((cost, index) => ({ cost, placed_at: `2026-11-25T03:0${index}:00.000Z`, lease_until: `2026-11-25T03:1${index}:00.000Z` }));
+  await page.route(`**/api/v1/admin/users/${who.username}`, (route) =>
+    route.fulfill({ json: { user: { ...(user as object), token_balance: 3600, held_tokens: 400, holds, email: "ada@example.com" } } }),
+  );
+  await start(page, `admin#users/${who.username}/sessions`);
+  await expect(page.getByText("400 tokens in 2 holds")).toBeVisible();
+  await expect(page.getByText("ada@example.com")).toBeVisible();
+  await expect(page.getByRole("table", { name: "Holds" }).getByRole("row")).toHaveCount(3);
+  await expect(page.getByText("Logged in nowhere.")).toBeVisible();
+});
+
 test("tokens are put on a balance and taken off, and the ledger and the trail tell it", async ({ page }) => {
   const { root, who } = await start(page, "admin#users/WHO");
   await openAdjust(page, "500", "a gift");
