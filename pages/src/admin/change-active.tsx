@@ -38,11 +38,11 @@ export function ActiveForm(props: FormProps) {
         <Name name={user.username} />: {user.active ? "active" : "inactive"} → {active ? "active" : "inactive"}
       </p>
       {active ? (
-        <p>They can log in again, with the password and the tokens they had. Sessions that had ended stay so.</p>
+        <p>They can log in again, with the password and the tokens they had. Sessions and API keys that have ended do not come back.</p>
       ) : (
         <p>
-          {ending(user.sessions.length)} They cannot log in any more, and their API keys do nothing. Tokens, chats and ledger stay; the account can be
-          activated again.
+          {ending(user.sessions.length)} They cannot log in any more, and all their API keys end for good. Tokens, chats and ledger stay, and the account
+          can be activated again.
         </p>
       )}
       <ReasonField value={reason} onInput={setReason} error={about(error, "reason")} locked={busy || uncertain} required={false} />

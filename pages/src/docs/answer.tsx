@@ -19,8 +19,14 @@ function meaning(operation: Operation, exchange: Exchange): string | undefined {
   return code && response.description.split("\n").find((line) => line.startsWith(`- \`${code}\``))?.slice(2);
 }
 
-export function Answer({ operation, exchange }: { operation: Operation; exchange: Exchange }) {
-  const { status, statusText, headers, body, events, toHeaders, toEnd } = exchange;
+/** When it was answered, and whether that is all. */
+function course({ toHeaders, toEnd }: Exchange, isRunning: boolean): string {
+  if (toEnd !== null) return `in ${milliseconds(toEnd)}`;
+  return `after ${milliseconds(toHeaders)}, ${isRunning ? "and more is to come …" : "but not to its end."}`;
+}
+
+export function Answer({ operation, exchange, isRunning }: { operation: Operation; exchange: Exchange; isRunning: boolean }) {
+  const { status, statusText, headers, body, events, toEnd } = exchange;
   const said = toEnd === null ? undefined : meaning(operation, exchange);
   return (
     <div class="answer">
@@ -28,7 +34,7 @@ export function Answer({ operation, exchange }: { operation: Operation; exchange
         <strong>
           {status} {statusText}
         </strong>{" "}
-        {toEnd === null ? `after ${milliseconds(toHeaders)}, and more is to come …` : `in ${milliseconds(toEnd)}`}
+        {course(exchange, isRunning)}
       </p>
       {said && (
         <p>

@@ -19,7 +19,7 @@ export function Authorise({ schemes, choice, username }: Props) {
       <div class="field">
         <label for="authorise">Authorise by</label>
         <select id="authorise" value={choice} onChange={(event) => keep({ choice: event.currentTarget.value })}>
-          {username !== null && schemes.includes("accessToken") && <option value="session">My session ({username})</option>}
+          {username !== null && schemes.includes("accessToken") && <option value="session">{`My session (\u2068${username}\u2069)`}</option>}
           {schemes.map((scheme) => (
             <option key={scheme} value={scheme}>
               {schemeOf(scheme).name}

@@ -161,7 +161,7 @@ export function Try({ operation }: { operation: Operation }) {
         {exchange && (exchange.toEnd !== null || !busy) ? `Answered: ${exchange.status} ${exchange.statusText}` : busy ? "Sent." : ""}
       </p>
       <Problem error={error} />
-      {exchange && <Answer operation={operation} exchange={exchange} />}
+      {exchange && <Answer operation={operation} exchange={exchange} isRunning={busy} />}
       <h3>The same with curl</h3>
       {scheme && <p class="hint">What authorises is read from the variable {scheme.variable}, so that the shell's history does not keep it.</p>}
       <Code text={curl(call, scheme, hasStream)} label="The call with curl" />
