@@ -25,7 +25,7 @@ export const test = base.extend({
     context.on("console", (message) => {
       if (!["error", "warning"].includes(message.type())) return;
       // Errors of the API are part of the tests, and the browser reports each; so are connections that a test has cut.
-      const isOfCall = message.location().url.includes("/api/v1/") && message.text().startsWith("Failed to load resource");
+      const isOfCall = /\/(api|v1)\/|\/openapi\.json$/.test(message.location().url) && message.text().startsWith("Failed to load resource");
       if (!isOfCall) complaints.push(`${message.text()} (${message.location().url})`);
     });
     await use(context);

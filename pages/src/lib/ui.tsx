@@ -53,6 +53,8 @@ type FieldProps = {
   min?: number | string;
   max?: number | string;
   maxLength?: number;
+  inputmode?: "numeric";
+  readonly?: boolean;
 };
 
 /** A field with its label, a hint and what is wrong with it. */
@@ -98,13 +100,20 @@ export function Notice({ kind = "note", children }: { kind?: "note" | "problem" 
   );
 }
 
+type ProblemProps = {
+  error: unknown;
+  onRetry?: (() => void) | undefined;
+  /** How it is said, where the general words do not fit. */
+  say?: (error: unknown) => string;
+};
+
 /** What went wrong, for how long it makes no sense to try again, and a button for then. */
-export function Problem({ error, onRetry }: { error: unknown; onRetry?: (() => void) | undefined }) {
+export function Problem({ error, onRetry, say = sentence }: ProblemProps) {
   const left = useCountdown(wait(error), error);
   if (!error) return null;
   return (
     <Notice kind="problem">
-      <p>{sentence(error)}</p>
+      <p>{say(error)}</p>
       {wait(error) !== undefined && (
         // A count that is read out each second would drown everything else.
         <p aria-live="off">{left > 0 ? `Try again in ${left} ${left === 1 ? "second" : "seconds"}.` : "You can try again now."}</p>

@@ -1,0 +1,69 @@
+/** What the console asks of the API, and the shapes of the answers. */
+
+import type { components } from "../../schema.d.ts";
+import { call, type Chat, type Page, type Role } from "../lib/api.ts";
+
+type Schemas = components["schemas"];
+
+export type FoundUser = Schemas["FoundUserBody"];
+export type UserData = Schemas["UserData"];
+export type LedgerEntry = Schemas["LedgerEntryBody"];
+export type AuditEntry = Schemas["AuditEntryBody"];
+export type Adjusted = Schemas["AdjustedBody"];
+
+/** What is counted per hour. */
+export interface Counts {
+  sign_ups: number;
+  messages: number;
+  tokens_charged: number;
+  requests: number;
+  errors: number;
+}
+
+/** The figures of the last 24 hours. The hours are the oldest first; the last one is still running. */
+export interface Figures {
+  from: string;
+  to: string;
+  hours: (Counts & { start: string })[];
+  totals: Counts;
+  holds_open: number;
+}
+
+const PAGE_SIZE = 25;
+const USERS = "api/v1/admin/users";
+const below = (username: string, rest = "") => `${USERS}/${encodeURIComponent(username)}${rest}`;
+
+type Paged = { cursor: string | undefined; signal: AbortSignal };
+
+export type ActiveFilter = "" | "true" | "false";
+
+export const admin = {
+  figures: (signal: AbortSignal) => call<Figures>("GET", "api/v1/admin/figures", { signal }),
+
+  search: (prefix: string, active: ActiveFilter, { cursor, signal }: Paged) =>
+    call<Page<FoundUser>>("GET", USERS, { query: { prefix: prefix || undefined, active: active || undefined, cursor, limit: PAGE_SIZE }, signal }),
+
+  user: (username: string, signal: AbortSignal) =>
+    call<Schemas["UserBody"]>("GET", below(username), { signal }).then((answer) => answer.user),
+
+  chats: (username: string, { cursor, signal }: Paged) =>
+    call<Page<Chat>>("GET", below(username, "/chats"), { query: { cursor, limit: PAGE_SIZE }, signal }),
+
+  ledger: (username: string, { cursor, signal }: Paged) =>
+    call<Page<LedgerEntry>>("GET", below(username, "/ledger"), { query: { cursor, limit: PAGE_SIZE }, signal }),
+
+  audit: ({ cursor, signal }: Paged) => call<Page<AuditEntry>>("GET", "api/v1/admin/audit", { query: { cursor, limit: PAGE_SIZE }, signal }),
+
+  /** Sets what it names; the same again changes nothing. */
+  update: (username: string, change: { active?: boolean; role?: Role; reason?: string }) =>
+    call<Schemas["UserBody"]>("PATCH", below(username), { body: change }).then((answer) => answer.user),
+
+  /** Adjusts a balance, once for each key, however often it is sent. */
+  adjust: (username: string, amount: number, reason: string, key: string) =>
+    call<Adjusted>("POST", below(username, "/tokens"), { body: { amount, reason }, headers: { "Idempotency-Key": key } }),
+};
+
+/** A name for one deed that nothing else has. Not `randomUUID`, which there is only where pages are served securely. */
+export function freshKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

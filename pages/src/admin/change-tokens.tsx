@@ -1,0 +1,90 @@
+/** Tokens are put on a balance or taken off. */
+
+import { useRef, useState } from "preact/hooks";
+
+import { Field } from "../lib/ui.tsx";
+import { admin, freshKey } from "./calls.ts";
+import { Name, number, signed, tokens } from "./format.tsx";
+import { about, End, ReasonField, useFirstMistake, useSending, type FormProps } from "./sending.tsx";
+import { wholeNumber } from "./whole-number.ts";
+
+const WAYS = [
+  { sign: 1, text: "Add" },
+  { sign: -1, text: "Take off" },
+] as const;
+
+export function TokensForm(props: FormProps) {
+  const { user, onClose } = props;
+  const [sign, setSign] = useState<1 | -1>(1);
+  const [typed, setTyped] = useState("");
+  const [reason, setReason] = useState("");
+  const [attempts, setAttempts] = useState(0);
+  // One for the whole dialog: however often this is sent, it is done once.
+  const key = useRef<string | null>(null);
+  const whole = wholeNumber(typed);
+  const amount = whole === null ? null : sign * whole;
+  const after = amount === null ? null : user.token_balance + amount;
+
+  const sending = useSending(async () => {
+    const { entry } = await admin.adjust(user.username, amount ?? 0, reason.trim(), (key.current ??= freshKey()));
+    const now = entry.balance_after;
+    return (
+      <p>
+        <Name name={user.username} />: {now === null ? signed(entry.amount) : `${number(now - entry.amount)} → ${number(now)}`} tokens.
+      </p>
+    );
+  }, props);
+  const { busy, error, uncertain } = sending;
+  const locked = busy || uncertain;
+
+  const wrong = () => {
+    if (whole === null) return "Enter a whole number of tokens, such as 500.";
+    if (after !== null && after < 0) return `The balance is ${tokens(user.token_balance)}: no more than that can be taken off.`;
+    if (after !== null && !Number.isSafeInteger(after)) return "No balance can hold that much.";
+    return undefined;
+  };
+  // What is sent again is the very same, whatever the balance is by now.
+  const mistakes = {
+    amount: (attempts > 0 && !locked ? wrong() : undefined) ?? about(error, "amount"),
+    reason: (attempts > 0 && !reason.trim() ? "Say why." : undefined) ?? about(error, "reason"),
+  };
+  const form = useFirstMistake(attempts, error);
+
+  const submit = (event: Event) => {
+    event.preventDefault();
+    setAttempts(attempts + 1);
+    if (uncertain || (wrong() === undefined && reason.trim())) sending.send();
+  };
+  return (
+    <form ref={form} onSubmit={submit} noValidate>
+      <fieldset class="choices inline">
+        <legend>What to do</legend>
+        {WAYS.map((way) => (
+          <label key={way.sign} class="check">
+            <input
+              type="radio"
+              name="sign"
+              checked={sign === way.sign}
+              disabled={locked && sign !== way.sign}
+              onChange={() => setSign(way.sign)}
+            />
+            {way.text}
+          </label>
+        ))}
+      </fieldset>
+      <Field label="Tokens" value={typed} onInput={setTyped} error={mistakes.amount} inputmode="numeric" readonly={locked} required autocomplete="off" />
+      <ReasonField value={reason} onInput={setReason} error={mistakes.reason} locked={locked} required />
+      <p class="preview" role="status">
+        {/* After an attempt whose outcome nobody knows there is no saying what the balance was before it. */}
+        <Name name={user.username} />: {uncertain ? `${signed(amount ?? 0)} ` : `${number(user.token_balance)} → ${after === null ? "…" : number(after)} `}
+        tokens
+      </p>
+      <End
+        sending={sending}
+        text={amount === null ? "Adjust" : `Adjust by ${signed(amount)}`}
+        onClose={onClose}
+        isFieldError={Boolean(about(error, "amount") ?? about(error, "reason"))}
+      />
+    </form>
+  );
+}
