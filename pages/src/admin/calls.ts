@@ -12,22 +12,9 @@ export type AuditEntry = Schemas["AuditEntryBody"];
 export type Adjusted = Schemas["AdjustedBody"];
 
 /** What is counted per hour. */
-export interface Counts {
-  sign_ups: number;
-  messages: number;
-  tokens_charged: number;
-  requests: number;
-  errors: number;
-}
-
+export type Counts = Schemas["CountsBody"];
 /** The figures of the last 24 hours. The hours are the oldest first; the last one is still running. */
-export interface Figures {
-  from: string;
-  to: string;
-  hours: (Counts & { start: string })[];
-  totals: Counts;
-  holds_open: number;
-}
+export type Figures = Schemas["FiguresBody"];
 
 const PAGE_SIZE = 25;
 const USERS = "api/v1/admin/users";

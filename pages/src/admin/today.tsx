@@ -30,12 +30,12 @@ function Tiles({ figures, metric, onChoose }: { figures: Figures; metric: Metric
 export function Today() {
   const { data: figures, error, busy, reload } = useAnswer("", admin.figures);
   const [metric, setMetric] = useState<Metric>("messages");
-  const isMissing = error instanceof ApiError && error.status === 404;
+  const isMissing = error instanceof ApiError && error.code === "metrics_not_collected";
   return (
     <>
       <h1 tabIndex={-1}>Today</h1>
       {isMissing ? (
-        <Notice>This deployment tells no figures. Users and the audit trail are above.</Notice>
+        <Notice>{say(error)} Users and the audit trail are above.</Notice>
       ) : (
         <Problem error={error} onRetry={reload} say={say} />
       )}

@@ -447,9 +447,18 @@ test("the day's figures are tiles, bars and a table", async ({ page }) => {
   await expect(page.getByText("The service is busy.")).toBeVisible();
   await expect(page.getByRole("radio", { name: "Messages 456" })).toBeVisible();
   await page.unroute("**/api/v1/admin/figures");
-  await page.route("**/api/v1/admin/figures", (route) => route.fulfill({ status: 404, json: { code: "not_found", detail: "x" } }));
+  await page.route("**/api/v1/admin/figures", (route) => route.fulfill({ status: 404, json: { code: "metrics_not_collected", detail: "x" } }));
   await page.reload();
-  await expect(page.getByText("This deployment tells no figures.")).toBeVisible();
+  await expect(page.getByText("This server collects no metrics")).toBeVisible();
+});
+
+test("the figures are the system's own", async ({ page }) => {
+  const { by } = await start(page);
+  const told = async () => ((await by.get("admin/figures")).totals as { sign_ups: number }).sign_ups;
+  // Lines are counted after the answers; in a deployment by minutes.
+  await expect.poll(told).toBeGreaterThan(0);
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await expect(page.getByRole("radio", { name: /^Sign-ups [1-9]/ })).toBeVisible();
 });
 
 test.describe("far from the server's zone", () => {
