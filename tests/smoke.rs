@@ -26,12 +26,14 @@ fn make_and_use_an_admin(running: &Running) {
          curl $S \"$B/admin/users?prefix=s\" -H \"$A\"; \
          curl $S $B/admin/users/someone/tokens -H \"$A\" -H \"$J\" -d '{{\"amount\":5,\"reason\":\"a gift\"}}'; \
          curl $S -X PATCH $B/admin/users/someone -H \"$A\" -H \"$J\" -d '{{\"role\":\"staff\"}}'; \
-         curl $S -X DELETE $B/users/me -H \"$A\" -H \"$J\" -d '{{\"password\":\"{password}\"}}'"
+         curl $S -X DELETE $B/users/me -H \"$A\" -H \"$J\" -d '{{\"password\":\"{password}\"}}'; \
+         curl -s $B/admin/figures -H \"$A\" | sed 's/.*\"totals\":{{[^}}]*\"messages\":\\([0-9]*\\).*/\\1/'"
     );
     let statuses = running.paste(&script);
     assert_eq!(
         statuses.split_whitespace().collect::<Vec<_>>(),
-        ["201", "200", "200", "200", "409"]
+        // Two messages of the session, six that were heard.
+        ["201", "200", "200", "200", "409", "8"]
     );
 }
 
