@@ -106,7 +106,6 @@ export function User({ username, part, cursors }: { username: string; part: Part
       <h1 tabIndex={-1}>
         <Name name={user?.username ?? username} />
       </h1>
-      <div role="status">{outcome && <div class="notice success">{outcome}</div>}</div>
       {isMissing ? <p>There is no user of this name. The account may have been deleted.</p> : <Problem error={error} onRetry={reload} say={say} />}
       {!user && busy && <p class="waiting">Loading the account …</p>}
       {user && !isMissing && (
@@ -117,6 +116,8 @@ export function User({ username, part, cursors }: { username: string; part: Part
           <LookAlike name={user.username} />
           <Facts user={user} />
           <Actions user={user} onChange={begin} />
+          {/* Where the eyes are, and the focus. */}
+          <div role="status">{outcome && <div class="notice success">{outcome}</div>}</div>
           <ChangeDialog change={change} user={user} onClose={() => setChange(null)} onOutcome={end} />
           <nav class="parts" aria-label="Parts of the account">
             {PARTS.map((one) => (
