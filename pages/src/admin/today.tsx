@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 
+import "./figures.css";
 import { ApiError } from "../lib/api.ts";
 import { Button, Notice, Problem } from "../lib/ui.tsx";
 import { useAnswer } from "./answer.ts";
