@@ -35,12 +35,19 @@ function Entry({ to, text, isCurrent, onOpen }: { to: View; text: string; isCurr
 
 export function ConversationList({ list, hasMore, busy, error, view, onMore, onOpen, onOptions }: ListProps) {
   const shown = view.kind === "conversation" ? view.id : undefined;
+  const place = useRef<HTMLUListElement>(null);
+  const hadMore = useRef(hasMore);
+  // The button for more goes with the last of them; who has pressed it goes on in the list.
+  useEffect(() => {
+    if (hadMore.current && !hasMore && document.activeElement === document.body) place.current?.focus({ preventScroll: true });
+    hadMore.current = hasMore;
+  }, [hasMore]);
   return (
     <nav class="conversations" aria-label="Conversations">
       <Button kind="primary" onClick={() => onOpen(fresh())}>
         New conversation
       </Button>
-      <ul>
+      <ul ref={place} tabIndex={-1}>
         {list.map((one) => (
           <li key={one.id} class={one.id === shown ? "current" : undefined}>
             <Entry to={existing(one.id)} text={shownTitle(one.title)} isCurrent={one.id === shown} onOpen={onOpen} />

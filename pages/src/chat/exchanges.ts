@@ -114,6 +114,11 @@ export class Exchanges {
     return orphans.filter((one) => !one.stopped && !data.some(answers(one))).at(-1)?.message;
   }
 
+  /** The newest of these that is on the page. */
+  find(keys: string[]): Exchange | undefined {
+    return this.#list.filter((one) => keys.includes(one.key)).at(-1);
+  }
+
   /** The reader does not wait any more. The answer is given, kept and paid for all the same, so it is looked for. */
   stop(key: string): void {
     const exchange = this.#list.find((one) => one.key === key);

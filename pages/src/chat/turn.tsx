@@ -71,6 +71,8 @@ type Props = {
   exchanges: Exchanges;
   /** Takes the message back to where messages are written. */
   onEdit: (exchange: Exchange) => void;
+  /** What was pressed goes with what it was for, so the focus has to go elsewhere. */
+  onGone: () => void;
 };
 
 function Progress({ exchange }: { exchange: Exchange }) {
@@ -89,16 +91,20 @@ function Progress({ exchange }: { exchange: Exchange }) {
   return text === "" ? <p class="faint working">Waiting for the first words</p> : <p class="working" aria-hidden="true" />;
 }
 
-function Outcome({ exchange, exchanges, onEdit }: Props) {
+function Outcome({ exchange, exchanges, onEdit, onGone }: Props) {
   const { key, state, text, error } = exchange;
+  const then = (act: (key: string) => void) => () => {
+    act.call(exchanges, key);
+    onGone();
+  };
   if (state === "lost") {
     return (
       <Notice>
         <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
         <div class="actions">
-          <Button onClick={() => exchanges.lookAgain(key)}>Look for the answer</Button>
-          <Button onClick={() => exchanges.retry(key)}>Ask again</Button>
-          <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+          <Button onClick={then(exchanges.lookAgain)}>Look for the answer</Button>
+          <Button onClick={then(exchanges.retry)}>Ask again</Button>
+          <Button onClick={then(exchanges.remove)}>Remove it</Button>
         </div>
       </Notice>
     );
@@ -107,16 +113,16 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
     <>
       {text !== "" && <p class="faint">The answer ended here. This part of it is not kept.</p>}
       {error ? (
-        <Problem error={error} onRetry={() => exchanges.retry(key)} />
+        <Problem error={error} onRetry={then(exchanges.retry)} />
       ) : (
         <Notice>
           <p>This message was not answered.</p>
-          <Button onClick={() => exchanges.retry(key)}>Try again</Button>
+          <Button onClick={then(exchanges.retry)}>Try again</Button>
         </Notice>
       )}
       <div class="actions">
         <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
-        <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+        <Button onClick={then(exchanges.remove)}>Remove it</Button>
       </div>
     </>
   );
