@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { call, type Conversation } from "../lib/api.ts";
+import { ApiError, call, type Conversation } from "../lib/api.ts";
 import { sentence } from "../lib/errors.ts";
 import { useTask } from "../lib/hooks.ts";
 import { Button, Dialog, Field, Notice, Problem } from "../lib/ui.tsx";
@@ -106,7 +106,12 @@ export function ConversationOptions({ conversation, onClose, onRenamed, onDelete
   };
   const remove = () =>
     run(async () => {
-      await call("DELETE", address);
+      try {
+        await call("DELETE", address);
+      } catch (failed) {
+        // Gone before, or gone but for the cleaning up.
+        if (!(failed instanceof ApiError) || !["conversation_not_found", "deletion_continues"].includes(failed.code)) throw failed;
+      }
       if (conversation) onDeleted(conversation.id);
     });
   const close = () => {

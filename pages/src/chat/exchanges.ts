@@ -5,7 +5,7 @@
 
 import type { components } from "../../schema.d.ts";
 import { ApiError, call, respond, type Chat, type ErrorBody, type Page } from "../lib/api.ts";
-import { forgetPending, keepPending, newKey, pending, type Pending } from "./pending.ts";
+import { forgetPending, idSince, keepPending, newKey, pending, type Pending } from "./pending.ts";
 import { events } from "./stream.ts";
 
 type Done = components["schemas"]["DoneBody"];
@@ -41,10 +41,14 @@ export interface Listener {
 const FRESH_MILLISECONDS = 10 * 60_000;
 /** After this long a message that was to begin a conversation is no other tab's any more. */
 const ORPHANED_MILLISECONDS = 3 * 60_000;
+/** By how much the clocks of browsers and servers may differ. */
+const CLOCKS_DIFFER_MILLISECONDS = 2 * 60_000;
 /** For how long an answer is waited or looked for: longer than any function runs. */
 const PATIENCE_MILLISECONDS = 180_000;
 /** How often a connection that does not come about is tried, while the browser says that it has one. */
 const MOST_TRIES = 4;
+/** What leaves the outcome open. Under the same key it can be asked for. */
+const OPEN = ["idempotency_in_progress", "outcome_unknown"];
 /** What somebody has to change before it can be sent. */
 const REFUSED = [400, 402, 403, 404, 413, 422];
 
@@ -84,7 +88,10 @@ export class Exchanges {
 
   /** Sends a message. */
   send(slot: string, conversation: string, message: string, newest: string): Exchange {
-    const exchange: Exchange = { key: newKey(), slot, conversation, message, newest, at: Date.now(), state: "asking", text: "" };
+    const at = Date.now();
+    // Where nothing is known yet, the clock tells roughly what is new.
+    const since = newest || idSince(at - CLOCKS_DIFFER_MILLISECONDS);
+    const exchange: Exchange = { key: newKey(), slot, conversation, message, newest: since, at, state: "asking", text: "" };
     this.#list = [...this.#list, exchange];
     this.#start(exchange);
     return exchange;
@@ -204,7 +211,7 @@ export class Exchanges {
       } catch (error) {
         if (signal.aborted || !(error instanceof ApiError)) throw error;
         const isLost = error.status === 0;
-        if (!isLost && error.code !== "idempotency_in_progress") throw error;
+        if (!isLost && !OPEN.includes(error.code)) throw error;
         if (isLost && navigator.onLine && ++unreached >= MOST_TRIES) throw error;
         if (Date.now() - began > PATIENCE_MILLISECONDS && navigator.onLine) throw error;
       }

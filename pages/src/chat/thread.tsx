@@ -173,7 +173,7 @@ export function Thread(props: Props) {
   const first = id === null ? live.find((one) => one.state !== "done") : undefined;
   const isBack = first?.state === "failed" || first?.state === "lost";
   const ofFirst = isBack ? "Try the first message again, edit it or remove it." : "The first message of a conversation has to be answered first.";
-  const blocked = !isLoaded ? "The conversation is not loaded yet." : first ? ofFirst : undefined;
+  const blocked = first ? ofFirst : undefined;
   return (
     <main id="main" class="thread" tabIndex={-1}>
       <h1 dir="auto">{title}</h1>
