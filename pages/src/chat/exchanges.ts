@@ -148,6 +148,7 @@ export class Exchanges {
   }
 
   remove(key: string): void {
+    this.#running.get(key)?.abort();
     forgetPending(this.#username, key);
     this.#list = this.#list.filter((one) => one.key !== key);
     this.#tell();
@@ -204,18 +205,20 @@ export class Exchanges {
     const began = Date.now();
     let unreached = 0;
     for (let attempt = 0; ; attempt++) {
+      let isLost = false;
       try {
         if (await this.#ask(key, message, conversation, signal)) return;
         // It ended in mid-answer: the connection broke, or whoever answered did.
         unreached = 0;
       } catch (error) {
         if (signal.aborted || !(error instanceof ApiError)) throw error;
-        const isLost = error.status === 0;
+        isLost = error.status === 0;
         if (!isLost && !OPEN.includes(error.code)) throw error;
         if (isLost && navigator.onLine && ++unreached >= MOST_TRIES) throw error;
         if (Date.now() - began > PATIENCE_MILLISECONDS && navigator.onLine) throw error;
       }
-      this.#set(key, { state: "waiting" });
+      // Of what was not reached it is not known that it answers.
+      if (!isLost) this.#set(key, { state: "waiting" });
       await pause(backoff(attempt), signal);
     }
   }

@@ -75,14 +75,39 @@ type Props = {
   onGone: () => void;
 };
 
-function Progress({ exchange }: { exchange: Exchange }) {
+type LeaveProps = Pick<Props, "exchange" | "onEdit" | "onGone"> & { onRemove: () => void };
+
+/** What one can do with a message that one does not wait for. */
+function Leave({ exchange, onEdit, onRemove, onGone }: LeaveProps) {
+  const remove = () => {
+    onRemove();
+    onGone();
+  };
+  return (
+    <div class="actions">
+      <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
+      <Button onClick={remove}>Remove it</Button>
+    </div>
+  );
+}
+
+function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
   const isOnline = useOnline();
-  const { state, text } = exchange;
-  if (state === "stopped") {
+  const { key, state, text } = exchange;
+  if (state === "stopped" && text !== "") {
     return (
       <p class="faint">
         You stopped waiting. The model finishes its answer all the same, and it is paid for. It appears here once it is there.
       </p>
+    );
+  }
+  if (state === "stopped") {
+    // Whether it was sent at all is not known.
+    return (
+      <>
+        <p class="faint">You stopped waiting. If the message has reached the server, it is answered and paid for all the same, and appears here.</p>
+        <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
+      </>
     );
   }
   if (!isOnline) return <p class="faint">You are offline. This goes on when you are connected.</p>;
@@ -120,10 +145,7 @@ function Outcome({ exchange, exchanges, onEdit, onGone }: Props) {
           <Button onClick={then(exchanges.retry)}>Try again</Button>
         </Notice>
       )}
-      <div class="actions">
-        <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
-        <Button onClick={then(exchanges.remove)}>Remove it</Button>
-      </div>
+      <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
     </>
   );
 }
@@ -139,7 +161,7 @@ export function Live(props: Props) {
       <div class="answer">
         <h2 class="for-readers">Answer</h2>
         {exchange.text !== "" && <GrowingMarkdown text={exchange.text} isWhole={chat !== undefined || isOver} />}
-        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
+        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress {...props} />}
       </div>
     </>
   );

@@ -374,3 +374,21 @@ test("what somebody presses leaves the focus where they go on", async ({ page, r
   await page.keyboard.press("Enter");
   await expect(page.getByText("Your conversations will be listed here.")).toBeVisible();
 });
+
+test("what was stopped before it was heard of can be changed", async ({ page, request, context }) => {
+  await enter(page, await account(request));
+  await expect(page.getByText("4,000 tokens")).toBeVisible();
+  await context.setOffline(true);
+  await say(page, "hello");
+  await page.keyboard.press("Escape");
+  await expect(page.getByText("If the message has reached the server, it is answered and paid for all the same")).toBeVisible();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Edit the message" }).click();
+  await expect(box(page)).toHaveValue("hello");
+  await context.setOffline(false);
+  await expect(page.getByText("You are offline.")).toBeHidden();
+  await box(page).press("Enter");
+  await expect(said(page)).toContainText("AI Response to: hello");
+  await expect(said(page)).toHaveCount(1);
+  await expect(page.getByText("3,900 tokens")).toBeVisible();
+});
