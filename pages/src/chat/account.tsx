@@ -38,6 +38,11 @@ function errorAt(error: unknown, member: string, code?: string): string | undefi
   return (error.code === "invalid" && error.member === member) || (code !== undefined && error.code === code) ? sentence(error) : undefined;
 }
 
+/** Tells password managers whose password it is. */
+function Owner({ username }: { username: string }) {
+  return <input class="for-readers" type="text" autocomplete="username" value={username} readOnly tabIndex={-1} aria-hidden="true" />;
+}
+
 function ChangePassword({ current }: { current: Session }) {
   const [before, setBefore] = useState("");
   const [after, setAfter] = useState("");
@@ -51,13 +56,17 @@ function ChangePassword({ current }: { current: Session }) {
       await call("POST", "api/v1/users/password", { body: { old: before, new: after } });
       setBefore("");
       setAfter("");
-      // This session has ended with all others; it is begun again for who has just proved who they are.
-      session.begin(await api.login(current.username, after));
       setDone(true);
+      // This session has ended with all others; it is begun again for who has just proved who they are.
+      const login = await api.login(current.username, after).catch(() => null);
+      const ended = session.current();
+      if (login) session.begin(login);
+      else if (ended) session.end("token_not_valid", ended);
     });
   };
   return (
     <form onSubmit={submit}>
+      <Owner username={current.username} />
       <p>You are logged out everywhere but here. All your API keys end, too: programs that use them need new ones.</p>
       <Field label="Password until now" type="password" autocomplete="current-password" value={before} onInput={setBefore} error={errors.before} required />
       <Field
@@ -79,7 +88,7 @@ function ChangePassword({ current }: { current: Session }) {
   );
 }
 
-function DeleteAccount() {
+function DeleteAccount({ current }: { current: Session }) {
   const [password, setPassword] = useState("");
   const [isSure, setSure] = useState(false);
   const [isMissing, setMissing] = useState(false);
@@ -103,6 +112,7 @@ function DeleteAccount() {
   };
   return (
     <form onSubmit={submit}>
+      <Owner username={current.username} />
       <p>Your profile, your tokens, your API keys and all your messages are deleted for good. Nobody can bring them back.</p>
       <Field label="Your password" type="password" autocomplete="current-password" value={password} onInput={setPassword} error={wrong} required />
       <label class="check">
@@ -144,7 +154,7 @@ export function Account({ current, profile, balance, open, onClose }: Props) {
       </details>
       <details>
         <summary>Delete the account</summary>
-        <DeleteAccount />
+        <DeleteAccount current={current} />
       </details>
     </Dialog>
   );

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { call, type Conversation } from "../lib/api.ts";
+import { ApiError, call, type Conversation } from "../lib/api.ts";
 import { sentence } from "../lib/errors.ts";
 import { useTask } from "../lib/hooks.ts";
 import { Button, Dialog, Field, Notice, Problem } from "../lib/ui.tsx";
@@ -35,12 +35,19 @@ function Entry({ to, text, isCurrent, onOpen }: { to: View; text: string; isCurr
 
 export function ConversationList({ list, hasMore, busy, error, view, onMore, onOpen, onOptions }: ListProps) {
   const shown = view.kind === "conversation" ? view.id : undefined;
+  const place = useRef<HTMLUListElement>(null);
+  const hadMore = useRef(hasMore);
+  // The button for more goes with the last of them; who has pressed it goes on in the list.
+  useEffect(() => {
+    if (hadMore.current && !hasMore && document.activeElement === document.body) place.current?.focus({ preventScroll: true });
+    hadMore.current = hasMore;
+  }, [hasMore]);
   return (
     <nav class="conversations" aria-label="Conversations">
       <Button kind="primary" onClick={() => onOpen(fresh())}>
         New conversation
       </Button>
-      <ul>
+      <ul ref={place} tabIndex={-1}>
         {list.map((one) => (
           <li key={one.id} class={one.id === shown ? "current" : undefined}>
             <Entry to={existing(one.id)} text={shownTitle(one.title)} isCurrent={one.id === shown} onOpen={onOpen} />
@@ -99,7 +106,12 @@ export function ConversationOptions({ conversation, onClose, onRenamed, onDelete
   };
   const remove = () =>
     run(async () => {
-      await call("DELETE", address);
+      try {
+        await call("DELETE", address);
+      } catch (failed) {
+        // Gone before, or gone but for the cleaning up.
+        if (!(failed instanceof ApiError) || !["conversation_not_found", "deletion_continues"].includes(failed.code)) throw failed;
+      }
       if (conversation) onDeleted(conversation.id);
     });
   const close = () => {

@@ -5,7 +5,7 @@
 
 import type { components } from "../../schema.d.ts";
 import { ApiError, call, respond, type Chat, type ErrorBody, type Page } from "../lib/api.ts";
-import { forgetPending, keepPending, newKey, pending, type Pending } from "./pending.ts";
+import { forgetPending, idSince, keepPending, newKey, pending, type Pending } from "./pending.ts";
 import { events } from "./stream.ts";
 
 type Done = components["schemas"]["DoneBody"];
@@ -41,10 +41,14 @@ export interface Listener {
 const FRESH_MILLISECONDS = 10 * 60_000;
 /** After this long a message that was to begin a conversation is no other tab's any more. */
 const ORPHANED_MILLISECONDS = 3 * 60_000;
+/** By how much the clocks of browsers and servers may differ. */
+const CLOCKS_DIFFER_MILLISECONDS = 2 * 60_000;
 /** For how long an answer is waited or looked for: longer than any function runs. */
 const PATIENCE_MILLISECONDS = 180_000;
 /** How often a connection that does not come about is tried, while the browser says that it has one. */
 const MOST_TRIES = 4;
+/** What leaves the outcome open. Under the same key it can be asked for. */
+const OPEN = ["idempotency_in_progress", "outcome_unknown"];
 /** What somebody has to change before it can be sent. */
 const REFUSED = [400, 402, 403, 404, 413, 422];
 
@@ -84,7 +88,10 @@ export class Exchanges {
 
   /** Sends a message. */
   send(slot: string, conversation: string, message: string, newest: string): Exchange {
-    const exchange: Exchange = { key: newKey(), slot, conversation, message, newest, at: Date.now(), state: "asking", text: "" };
+    const at = Date.now();
+    // Where nothing is known yet, the clock tells roughly what is new.
+    const since = newest || idSince(at - CLOCKS_DIFFER_MILLISECONDS);
+    const exchange: Exchange = { key: newKey(), slot, conversation, message, newest: since, at, state: "asking", text: "" };
     this.#list = [...this.#list, exchange];
     this.#start(exchange);
     return exchange;
@@ -114,6 +121,11 @@ export class Exchanges {
     return orphans.filter((one) => !one.stopped && !data.some(answers(one))).at(-1)?.message;
   }
 
+  /** The newest of these that is on the page. */
+  find(keys: string[]): Exchange | undefined {
+    return this.#list.filter((one) => keys.includes(one.key)).at(-1);
+  }
+
   /** The reader does not wait any more. The answer is given, kept and paid for all the same, so it is looked for. */
   stop(key: string): void {
     const exchange = this.#list.find((one) => one.key === key);
@@ -136,6 +148,7 @@ export class Exchanges {
   }
 
   remove(key: string): void {
+    this.#running.get(key)?.abort();
     forgetPending(this.#username, key);
     this.#list = this.#list.filter((one) => one.key !== key);
     this.#tell();
@@ -192,18 +205,20 @@ export class Exchanges {
     const began = Date.now();
     let unreached = 0;
     for (let attempt = 0; ; attempt++) {
+      let isLost = false;
       try {
         if (await this.#ask(key, message, conversation, signal)) return;
         // It ended in mid-answer: the connection broke, or whoever answered did.
         unreached = 0;
       } catch (error) {
         if (signal.aborted || !(error instanceof ApiError)) throw error;
-        const isLost = error.status === 0;
-        if (!isLost && error.code !== "idempotency_in_progress") throw error;
+        isLost = error.status === 0;
+        if (!isLost && !OPEN.includes(error.code)) throw error;
         if (isLost && navigator.onLine && ++unreached >= MOST_TRIES) throw error;
         if (Date.now() - began > PATIENCE_MILLISECONDS && navigator.onLine) throw error;
       }
-      this.#set(key, { state: "waiting" });
+      // Of what was not reached it is not known that it answers.
+      if (!isLost) this.#set(key, { state: "waiting" });
       await pause(backoff(attempt), signal);
     }
   }

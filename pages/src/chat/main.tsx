@@ -13,12 +13,14 @@ import { AllMessages } from "./all.tsx";
 import { ConversationList, ConversationOptions } from "./conversations.tsx";
 import { Drawer, useIsWide } from "./drawer.tsx";
 import { Exchanges, type Exchange } from "./exchanges.ts";
-import { fresh, go, kept, viewOf, type View } from "./route.ts";
+import { existing, fresh, go, kept, viewOf, type View } from "./route.ts";
 import { Thread, type Refusal } from "./thread.tsx";
 import { shownTitle } from "./titles.ts";
 import { useConversations } from "./use-conversations.ts";
 // After that of all pages, which it goes on from.
 import "./chat.css";
+import "./messages.css";
+import "./account.css";
 
 /** What is typed before a conversation has an id is kept under this name. */
 const NEW = "chat:new";
@@ -43,6 +45,9 @@ function Chat({ current }: { current: Session }) {
   /** Shows something else, and says so to the browser's history. */
   const open = (next: View, how: "push" | "replace" = "push") => {
     setDrawerOpen(false);
+    const isNew = (one: View) => one.kind === "conversation" && one.id === null;
+    // Nothing is said here yet: this is a new one.
+    if (isNew(next) && isNew(view) && !list.some((one) => one.slot === view.slot)) return;
     setRefusal(null);
     setView(next);
     go(next, how);
@@ -99,7 +104,13 @@ function Chat({ current }: { current: Session }) {
     document.addEventListener("visibilitychange", look);
     const back = () => {
       setRefusal(null);
-      setView(viewOf(location));
+      // What began here may still be going on, or have become a conversation meanwhile.
+      const begun = exchanges.find(kept().keys ?? []);
+      if (!begun) return setView(viewOf(location));
+      const { slot, conversation } = begun;
+      const next: View = conversation === "new" ? { kind: "conversation", id: null, slot } : existing(conversation);
+      setView(next);
+      go(next, "replace", kept());
     };
     window.addEventListener("popstate", back);
     return () => {

@@ -44,6 +44,18 @@ export function forgetPending(username: string, key: string): void {
   keepDraft(username, NAME, rest.length > 0 ? JSON.stringify(rest) : "");
 }
 
+/** What every id is greater than that the API makes from then on: ids begin with the time (ULID), in this alphabet, most significant first. */
+export function idSince(milliseconds: number): string {
+  const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+  let rest = milliseconds;
+  let id = "";
+  for (let digit = 0; digit < 10; digit++) {
+    id = (alphabet[rest % 32] ?? "") + id;
+    rest = Math.floor(rest / 32);
+  }
+  return id;
+}
+
 /** A key that nobody else has. Pages that are not served securely have no `randomUUID`. */
 export function newKey(): string {
   if (typeof crypto.randomUUID === "function") return crypto.randomUUID();

@@ -45,17 +45,33 @@ export class EventParser {
   }
 }
 
+/** Longer than a model may be silent. After that the connection is gone, whether or not the browser has noticed. */
+const MOST_SILENCE_MILLISECONDS = 60_000;
+
+/** Waits for something, but not for longer than this; then for nothing. */
+async function within<T>(milliseconds: number, what: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), milliseconds);
+  });
+  try {
+    return await Promise.race([what, over]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** The events of an answer, as they come. What is not complete when it ends is left out, as it has to be. */
-export async function* events(response: Response): AsyncGenerator<Told> {
+export async function* events(response: Response, silence = MOST_SILENCE_MILLISECONDS): AsyncGenerator<Told> {
   if (!response.body) return;
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   const parser = new EventParser();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield* parser.push(decoder.decode(value, { stream: true }));
+      const read = await within(silence, reader.read());
+      if (!read || read.done) return;
+      yield* parser.push(decoder.decode(read.value, { stream: true }));
     }
   } finally {
     // Whoever stops listening hangs up.

@@ -90,7 +90,7 @@ export function Thread(props: Props) {
   const running = own.find(isRunning);
   const announcement = useAnnouncement(own);
 
-  const load = (from: string | null) =>
+  const load = (from: string | null, byHand = false) =>
     run(async () => {
       if (id === null) return;
       try {
@@ -99,6 +99,8 @@ export function Thread(props: Props) {
         if (from !== null) hold();
         setChats((later) => [...page.data.reverse(), ...later]);
         setCursor(page.next_cursor);
+        // The button has gone, and the focus was on it.
+        if (byHand && page.next_cursor === null) turns.current?.focus({ preventScroll: true });
         setLoaded(true);
         onFound(page.conversation);
         exchanges.resume(slot, (one) => one.conversation === id);
@@ -136,6 +138,11 @@ export function Thread(props: Props) {
     if (refusal && draft.trim() === "") setDraft(refusal.exchange.message);
   }, [refusal]);
 
+  /** Where one goes on after something has gone. On a screen that is touched, the keyboard would come up. */
+  const goOn = () => {
+    const place = matchMedia("(hover: hover)").matches ? box.current : document.getElementById("main");
+    place?.focus({ preventScroll: true });
+  };
   const send = () => {
     const newest = [...own.flatMap((one) => one.chat?.id ?? []), chats.at(-1)?.id ?? ""].sort().at(-1) ?? "";
     const message = draft;
@@ -166,14 +173,14 @@ export function Thread(props: Props) {
   const first = id === null ? live.find((one) => one.state !== "done") : undefined;
   const isBack = first?.state === "failed" || first?.state === "lost";
   const ofFirst = isBack ? "Try the first message again, edit it or remove it." : "The first message of a conversation has to be answered first.";
-  const blocked = !isLoaded ? "The conversation is not loaded yet." : first ? ofFirst : undefined;
+  const blocked = first ? ofFirst : undefined;
   return (
     <main id="main" class="thread" tabIndex={-1}>
       <h1 dir="auto">{title}</h1>
       {isEmpty && welcome}
       {cursor !== null && (
         <div class="earlier" ref={earlier}>
-          <Button onClick={() => load(cursor)} busy={busy}>
+          <Button onClick={() => load(cursor, true)} busy={busy}>
             Earlier messages
           </Button>
         </div>
@@ -184,7 +191,7 @@ export function Thread(props: Props) {
         </p>
       )}
       <Problem error={error} onRetry={() => load(cursor)} />
-      <ol class="turns" ref={turns}>
+      <ol class="turns" ref={turns} tabIndex={-1}>
         {chats.map((chat) => (
           <li key={chat.id}>
             <Stored chat={chat} />
@@ -192,7 +199,7 @@ export function Thread(props: Props) {
         ))}
         {live.map((exchange) => (
           <li key={exchange.key} aria-busy={isRunning(exchange) ? "true" : undefined}>
-            <Live exchange={exchange} exchanges={exchanges} onEdit={edit} />
+            <Live exchange={exchange} exchanges={exchanges} onEdit={edit} onGone={goOn} />
           </li>
         ))}
       </ol>
@@ -202,7 +209,14 @@ export function Thread(props: Props) {
       <div class="bottom">
         {isAway && (
           <div class="jump">
-            <Button onClick={toEnd}>↓ Latest</Button>
+            <Button
+              onClick={() => {
+                toEnd();
+                goOn();
+              }}
+            >
+              ↓ Latest
+            </Button>
           </div>
         )}
         {refusal && <Refused error={refusal.error} balance={balance} />}

@@ -71,16 +71,43 @@ type Props = {
   exchanges: Exchanges;
   /** Takes the message back to where messages are written. */
   onEdit: (exchange: Exchange) => void;
+  /** What was pressed goes with what it was for, so the focus has to go elsewhere. */
+  onGone: () => void;
 };
 
-function Progress({ exchange }: { exchange: Exchange }) {
+type LeaveProps = Pick<Props, "exchange" | "onEdit" | "onGone"> & { onRemove: () => void };
+
+/** What one can do with a message that one does not wait for. */
+function Leave({ exchange, onEdit, onRemove, onGone }: LeaveProps) {
+  const remove = () => {
+    onRemove();
+    onGone();
+  };
+  return (
+    <div class="actions">
+      <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
+      <Button onClick={remove}>Remove it</Button>
+    </div>
+  );
+}
+
+function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
   const isOnline = useOnline();
-  const { state, text } = exchange;
-  if (state === "stopped") {
+  const { key, state, text } = exchange;
+  if (state === "stopped" && text !== "") {
     return (
       <p class="faint">
         You stopped waiting. The model finishes its answer all the same, and it is paid for. It appears here once it is there.
       </p>
+    );
+  }
+  if (state === "stopped") {
+    // Whether it was sent at all is not known.
+    return (
+      <>
+        <p class="faint">You stopped waiting. If the message has reached the server, it is answered and paid for all the same, and appears here.</p>
+        <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
+      </>
     );
   }
   if (!isOnline) return <p class="faint">You are offline. This goes on when you are connected.</p>;
@@ -89,16 +116,20 @@ function Progress({ exchange }: { exchange: Exchange }) {
   return text === "" ? <p class="faint working">Waiting for the first words</p> : <p class="working" aria-hidden="true" />;
 }
 
-function Outcome({ exchange, exchanges, onEdit }: Props) {
+function Outcome({ exchange, exchanges, onEdit, onGone }: Props) {
   const { key, state, text, error } = exchange;
+  const then = (act: (key: string) => void) => () => {
+    act.call(exchanges, key);
+    onGone();
+  };
   if (state === "lost") {
     return (
       <Notice>
         <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
         <div class="actions">
-          <Button onClick={() => exchanges.lookAgain(key)}>Look for the answer</Button>
-          <Button onClick={() => exchanges.retry(key)}>Ask again</Button>
-          <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
+          <Button onClick={then(exchanges.lookAgain)}>Look for the answer</Button>
+          <Button onClick={then(exchanges.retry)}>Ask again</Button>
+          <Button onClick={then(exchanges.remove)}>Remove it</Button>
         </div>
       </Notice>
     );
@@ -107,17 +138,14 @@ function Outcome({ exchange, exchanges, onEdit }: Props) {
     <>
       {text !== "" && <p class="faint">The answer ended here. This part of it is not kept.</p>}
       {error ? (
-        <Problem error={error} onRetry={() => exchanges.retry(key)} />
+        <Problem error={error} onRetry={then(exchanges.retry)} />
       ) : (
         <Notice>
           <p>This message was not answered.</p>
-          <Button onClick={() => exchanges.retry(key)}>Try again</Button>
+          <Button onClick={then(exchanges.retry)}>Try again</Button>
         </Notice>
       )}
-      <div class="actions">
-        <Button onClick={() => onEdit(exchange)}>Edit the message</Button>
-        <Button onClick={() => exchanges.remove(key)}>Remove it</Button>
-      </div>
+      <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
     </>
   );
 }
@@ -133,7 +161,7 @@ export function Live(props: Props) {
       <div class="answer">
         <h2 class="for-readers">Answer</h2>
         {exchange.text !== "" && <GrowingMarkdown text={exchange.text} isWhole={chat !== undefined || isOver} />}
-        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress exchange={exchange} />}
+        {chat ? <Facts chat={chat} /> : isOver ? <Outcome {...props} /> : <Progress {...props} />}
       </div>
     </>
   );

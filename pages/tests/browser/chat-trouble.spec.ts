@@ -316,8 +316,11 @@ test("a message of a tab that was closed before it was sent is a draft again; on
   await page.close();
   const third = await context.newPage();
   await third.goto("./");
-  await expect(third.getByText("3,900 tokens")).toBeVisible();
-  await expect(third.getByRole("link", { name: "word0 word1" })).toBeVisible();
+  // It is being answered still: the page of a new tab knows nothing of it until it is stored.
+  await expect(async () => {
+    await third.reload();
+    await expect(third.getByRole("link", { name: "word0 word1" })).toBeVisible({ timeout: 2_000 });
+  }).toPass();
   await age(third, 4);
   await third.reload();
   await expect(third.getByText("3,900 tokens")).toBeVisible();
@@ -330,4 +333,65 @@ test("an answer that is not one of the server is told", async ({ page, request }
   await page.route(STREAM, (route) => route.fulfill({ contentType: "text/html", body: "<h1>Log in to the network</h1>" }));
   await say(page, "hello");
   await expect(page.getByRole("alert")).toContainText("The server gave an answer that the page does not understand.");
+});
+
+test("where the outcome is open it is asked for, under the same key", async ({ page, request }) => {
+  await enter(page, await account(request));
+  const keys = keysOf(page);
+  let times = 0;
+  await page.route(STREAM, (route) => {
+    times++;
+    const error = { code: "outcome_unknown", detail: "It may or may not have been done" };
+    if (times === 1) return route.fulfill({ status: 503, json: error });
+    if (times === 2) return route.fulfill({ contentType: "text/event-stream", body: event("message", { delta: "half of it" }) + event("error", error) });
+    return route.continue();
+  });
+  await say(page, "hello");
+  await expect(said(page)).toContainText("AI Response to: hello");
+  await expect(page.getByText("3,900 tokens")).toBeVisible();
+  expect(keys).toHaveLength(3);
+  expect(new Set(keys).size).toBe(1);
+});
+
+test("what somebody presses leaves the focus where they go on", async ({ page, request }) => {
+  const who = await account(request);
+  await sayThere(request, await headersOf(request, who), "before", "new");
+  await enter(page, who);
+  await page.route(STREAM, (route) => route.fulfill({ status: 502, json: { code: "model_failed", detail: "The model failed" } }));
+  for (const name of ["Try again", "Remove it"]) {
+    await say(page, "hello");
+    await expect(page.getByRole("alert")).toBeVisible();
+    await page.getByRole("button", { name }).press("Enter");
+    await expect(box(page)).toBeFocused();
+    if (name === "Try again") await page.getByRole("button", { name: "Remove it" }).press("Enter");
+    await expect(page.locator(".said")).toHaveCount(0);
+  }
+  await page.getByRole("button", { name: "Rename or delete: before" }).press("Enter");
+  await expect(page.getByLabel("Title")).toBeFocused();
+  await page.keyboard.press("Escape");
+  await expect(page.getByRole("button", { name: "Rename or delete: before" })).toBeFocused();
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Delete…" }).press("Enter");
+  await expect(page.getByRole("button", { name: "Keep it" })).toBeFocused();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("Your conversations will be listed here.")).toBeVisible();
+});
+
+test("what was stopped before it was heard of can be changed", async ({ page, request, context }) => {
+  await enter(page, await account(request));
+  await expect(page.getByText("4,000 tokens")).toBeVisible();
+  await context.setOffline(true);
+  await say(page, "hello");
+  await page.keyboard.press("Escape");
+  await expect(page.getByText("If the message has reached the server, it is answered and paid for all the same")).toBeVisible();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Edit the message" }).click();
+  await expect(box(page)).toHaveValue("hello");
+  await context.setOffline(false);
+  await expect(page.getByText("You are offline.")).toBeHidden();
+  await box(page).press("Enter");
+  await expect(said(page)).toContainText("AI Response to: hello");
+  await expect(said(page)).toHaveCount(1);
+  await expect(page.getByText("3,900 tokens")).toBeVisible();
 });

@@ -295,8 +295,13 @@ test("an answer goes on while another conversation is looked at", async ({ page,
   await expect(page.locator(".answer")).toContainText("word0");
   await page.getByRole("link", { name: "other" }).click();
   await expect(page.locator(".answer")).toHaveText(/AI Response to: other/);
+  await page.goBack();
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("New conversation");
+  await expect(page.locator(".answer")).toContainText("word5");
+  await page.goForward();
   await expect(page.getByRole("link", { name: "word0 word1" })).toBeVisible();
-  await page.getByRole("link", { name: "word0 word1" }).click();
+  await page.goBack();
+  await expect(page).toHaveURL(/\?c=/);
   await expect(page.locator(".answer")).toContainText("word39");
   await expect(page.getByText("3,800 tokens")).toBeVisible();
 });

@@ -84,3 +84,10 @@ test("a line of a megabyte that comes in pieces takes no time", () => {
   assert.equal(parser.push("\n\n")[0]?.data.length, 1_000_000);
   assert.ok(performance.now() - began < 1000);
 });
+
+test("a connection that says nothing any more has ended", async () => {
+  const body = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(new TextEncoder().encode("data: x\n\n")) });
+  const told: Told[] = [];
+  for await (const event of events(new Response(body), 50)) told.push(event);
+  assert.equal(told.length, 1);
+});
