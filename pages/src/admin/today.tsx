@@ -56,11 +56,11 @@ export function Today() {
             <h2 id="per-hour">{METRICS[metric]} per hour</h2>
             <Chart hours={figures.hours} metric={metric} />
           </section>
-          <h2>Right now</h2>
+          <h2>Holds left open</h2>
           <p>
             {figures.holds_open === 0
-              ? "No message is being answered: nothing is held."
-              : `Tokens are held for ${number(figures.holds_open)} ${figures.holds_open === 1 ? "message that is" : "messages that are"} being answered.`}
+              ? "None: what was held for a message was charged or given back when its request ended."
+              : `${number(figures.holds_open)} ${figures.holds_open === 1 ? "request" : "requests"} ended without it. What they hold comes back by itself.`}
           </p>
           <Zone />
         </>

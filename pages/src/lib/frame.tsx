@@ -55,7 +55,7 @@ export function Frame({ page, current, extra, isStaff = false, children }: Frame
         {extra}
         {current && (
           <div class="account">
-            <span class="name">{current.username}</span>
+            <bdi class="name">{current.username}</bdi>
             <Button kind="quiet" onClick={logOut}>
               Log out
             </Button>

@@ -437,7 +437,7 @@ test("the day's figures are tiles, bars and a table", async ({ page }) => {
   await expect(page.getByText(/Errors per hour: the most were 3, in the hour from/)).toBeVisible();
   await page.getByText("The same as a table").click();
   await expect(page.getByRole("table", { name: "Figures per hour" }).getByRole("row")).toHaveCount(25);
-  await expect(page.getByText("Tokens are held for 2 messages that are being answered.")).toBeVisible();
+  await expect(page.getByText("2 requests ended without it.")).toBeVisible();
   await expect(page.getByText(/Times are those of your time zone, /)).toBeVisible();
   await page.unroute("**/api/v1/admin/figures");
   await page.route("**/api/v1/admin/figures", (route) =>

@@ -558,7 +558,8 @@ pub struct FiguresBody {
     #[cfg_attr(test, schemars(length(equal = crate::domain::HOURS)))]
     hours: Vec<HourBody>,
     totals: CountsBody,
-    /// Holds that were placed in these hours and have not ended.
+    /// Holds that requests of these hours left open, at least; they come back by themselves. Those of messages that are being answered are not
+    /// among them.
     holds_open: u64,
 }
 

@@ -327,7 +327,8 @@ fn admin(writer: &mut Writer) {
         &api::ADMIN_UPDATE,
         &words(
             "Change a user",
-            "Activates or deactivates a user, or changes the role. For admins, and not about themselves.",
+            "Activates or deactivates a user, or changes the role. For admins, and not about themselves. Who is deactivated is logged out \
+             at once, and their API keys end for good.",
             json!({"role": "staff", "reason": "joined the team"}),
             [Error::UserNotFound, Error::OwnRights],
         ),
