@@ -37,8 +37,6 @@ async function send(page: Page): Promise<string> {
 /** The documentation for somebody who is logged in. */
 async function enterDocs(page: Page, who: Account, id = ""): Promise<void> {
   await enter(page, who, `docs#${id}`);
-  // That was only another fragment of the page that was there before.
-  await page.reload();
   await expect(page.getByRole("button", { name: "Log out" })).toBeVisible();
 }
 
