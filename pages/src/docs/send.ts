@@ -35,7 +35,7 @@ async function once(call: Call, authorization: string | null, signal: AbortSigna
 
 /** As the pages do it: an access token that is not valid any more is traded for the next one, once. */
 async function withSession(call: Call, signal: AbortSignal): Promise<Response> {
-  const current = session.current();
+  const current = session.own();
   if (!current) throw new ApiError(401, { code: "not_authenticated" });
   const response = await once(call, `Bearer ${current.access}`, signal);
   if (response.status !== 401) return response;

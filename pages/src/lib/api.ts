@@ -113,11 +113,12 @@ export async function open<T>(method: Method, path: string, options: Options = {
 }
 
 /**
- * A call for the one who is logged in: its answer, if it is a success. An access token that is not valid any more is traded for the next
- * one, once, and the call made again. Where that fails the session ends, which whoever listens to it hears.
+ * A call for whom the page is shown for: its answer, if it is a success. It is never made for somebody else who has logged in meanwhile. An
+ * access token that is not valid any more is traded for the next one, once, and the call made again. Where that fails the session ends, which
+ * whoever listens to it hears.
  */
 export async function respond(method: Method, path: string, options: Options = {}): Promise<Response> {
-  const current = session.current();
+  const current = session.own();
   if (!current) throw new ApiError(401, { code: "not_authenticated" });
   let response = await ask(method, path, { ...options, access: current.access });
   if (response.status === 401) {

@@ -39,8 +39,12 @@ function store(next: Session | null, reason?: Reason): void {
   tell();
 }
 
+/** Whom the page is shown for: who was logged in when it was told last. */
+let shown: string | undefined;
+
 function tell(): void {
   const current = session.current();
+  shown = current?.username;
   for (const listener of listeners) listener(current, session.reason());
 }
 
@@ -56,6 +60,17 @@ function alone<T>(task: () => Promise<T>): Promise<T> {
 
 export const session = {
   current: (): Session | null => parse(localStorage.getItem(KEY)),
+
+  /**
+   * The session that a call of this page may be made for: that of whom the page is shown for. If it is another one's by now the page is told
+   * instead, and what is left of the other's view gets nothing.
+   */
+  own(): Session | null {
+    const current = session.current();
+    if (current?.username === shown) return current;
+    tell();
+    return null;
+  },
 
   /** Why the last session ended, if it did not end by choice. */
   reason: (): Reason => localStorage.getItem(ENDED) ?? undefined,
@@ -119,7 +134,15 @@ export const session = {
 };
 
 if (typeof window !== "undefined") {
+  shown = session.current()?.username;
   window.addEventListener("storage", (event) => {
     if (event.key === KEY || event.key === null) tell();
+  });
+  // A page that the way back brings up again as it was left, or that slept, has heard of nothing meanwhile.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) tell();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") tell();
   });
 }

@@ -1,4 +1,4 @@
-import { LOOKS, PASSWORD, account, enter, expect, expectAccessible, expectNoSidewaysScrolling, freshName, logIn, picture, sessionKey, spoil, test } from "../support.ts";
+import { LOOKS, PASSWORD, account, enter, expect, expectAccessible, expectNoSidewaysScrolling, freshName, logIn, picture, sessionKey, slipIn, spoil, test } from "../support.ts";
 
 const loggedIn = (username: string) => `You are logged in as ${username}.`;
 
@@ -140,6 +140,36 @@ test("who logs out in one tab is logged out in all, and at the server", async ({
   expect((await told).status()).toBe(200);
   const reply = await request.post("api/v1/token/refresh", { data: { refresh } });
   expect(reply.status()).toBe(401);
+});
+
+for (const event of ["pageshow", "visibilitychange"]) {
+  test(`a page that has slept hears at ${event} that somebody else is logged in`, async ({ page, request }) => {
+    const [alice, bob] = [await account(request), await account(request)];
+    await enter(page, alice);
+    await expect(page.getByText(loggedIn(alice.username))).toBeVisible();
+    await slipIn(page, bob);
+    await page.evaluate((name) => {
+      if (name === "pageshow") window.dispatchEvent(new PageTransitionEvent(name, { persisted: true }));
+      else document.dispatchEvent(new Event(name));
+    }, event);
+    await expect(page.getByText(loggedIn(bob.username))).toBeVisible();
+    await expect(page.getByText(alice.username)).toHaveCount(0);
+  });
+}
+
+test("what somebody does on their page is never done for another one", async ({ page, request }) => {
+  const [alice, bob] = [await account(request), await account(request)];
+  await enter(page, alice);
+  await expect(page.getByText("4,000 tokens")).toBeVisible();
+  await slipIn(page, bob);
+  const sent: string[] = [];
+  page.on("request", (one) => one.method() === "POST" && sent.push(one.url()));
+  await page.getByRole("textbox", { name: "Message" }).fill("for my eyes only");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText(loggedIn(bob.username))).toBeVisible();
+  await expect(page.getByText("for my eyes only")).toHaveCount(0);
+  await expect(page.getByRole("textbox", { name: "Message" })).toHaveValue("");
+  expect(sent).toEqual([]);
 });
 
 test("who is offline is told so", async ({ context, page }) => {
