@@ -20,10 +20,10 @@ export function ActiveForm(props: FormProps) {
   const sending = useSending(async () => {
     const changed = await admin.update(user.username, { active, ...(reason.trim() ? { reason: reason.trim() } : {}) });
     return (
-      <p>
+      <>
         <Name name={changed.username} /> is {changed.active ? "active" : "inactive"} now
         {changed.active ? "." : changed.sessions.length === 0 ? ", and logged in nowhere." : `, with ${number(changed.sessions.length)} sessions left.`}
-      </p>
+      </>
     );
   }, props);
   const { busy, error, uncertain } = sending;

@@ -22,9 +22,9 @@ export function RoleForm(props: FormProps) {
   const sending = useSending(async () => {
     const changed = await admin.update(user.username, { role, ...(reason.trim() ? { reason: reason.trim() } : {}) });
     return (
-      <p>
+      <>
         <Name name={changed.username} />: {roleName(user.role)} → {roleName(changed.role)}.
-      </p>
+      </>
     );
   }, props);
   const { busy, error, uncertain } = sending;

@@ -3,9 +3,11 @@
 import { useRef, useState } from "preact/hooks";
 
 import { Field } from "../lib/ui.tsx";
+import { useConsole } from "./answer.ts";
 import { admin, freshKey } from "./calls.ts";
 import { Name, number, signed, tokens } from "./format.tsx";
 import { about, End, ReasonField, useFirstMistake, useSending, type FormProps } from "./sending.tsx";
+import { keepUnsettled, settle, unsettled } from "./unsettled.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 const WAYS = [
@@ -15,25 +17,36 @@ const WAYS = [
 
 export function TokensForm(props: FormProps) {
   const { user, onClose } = props;
-  const [sign, setSign] = useState<1 | -1>(1);
-  const [typed, setTyped] = useState("");
-  const [reason, setReason] = useState("");
+  const { me } = useConsole();
+  // What was sent before and may have been done: it can only be sent again.
+  const [resumed] = useState(() => unsettled(me.username, user.username));
+  const [sign, setSign] = useState<1 | -1>(resumed && resumed.amount < 0 ? -1 : 1);
+  const [typed, setTyped] = useState(resumed ? String(Math.abs(resumed.amount)) : "");
+  const [reason, setReason] = useState(resumed?.reason ?? "");
   const [attempts, setAttempts] = useState(0);
   // One for the whole dialog: however often this is sent, it is done once.
-  const key = useRef<string | null>(null);
+  const [key] = useState(() => resumed?.key ?? freshKey());
+  const since = useRef(resumed?.at);
   const whole = wholeNumber(typed);
   const amount = whole === null ? null : sign * whole;
   const after = amount === null ? null : user.token_balance + amount;
 
-  const sending = useSending(async () => {
-    const { entry } = await admin.adjust(user.username, amount ?? 0, reason.trim(), (key.current ??= freshKey()));
-    const now = entry.balance_after;
-    return (
-      <p>
-        <Name name={user.username} />: {now === null ? signed(entry.amount) : `${number(now - entry.amount)} → ${number(now)}`} tokens.
-      </p>
-    );
-  }, props);
+  const kept = { isResumed: resumed !== null, settle: () => settle(me.username, user.username, key) };
+  const sending = useSending(
+    async () => {
+      const sent = { key, amount: amount ?? 0, reason: reason.trim(), at: (since.current ??= Date.now()) };
+      keepUnsettled(me.username, user.username, sent);
+      const { entry } = await admin.adjust(user.username, sent.amount, sent.reason, key);
+      const now = entry.balance_after;
+      return (
+        <>
+          <Name name={user.username} />: {now === null ? signed(entry.amount) : `${number(now - entry.amount)} → ${number(now)}`} tokens.
+        </>
+      );
+    },
+    props,
+    kept,
+  );
   const { busy, error, uncertain } = sending;
   const locked = busy || uncertain;
 

@@ -15,7 +15,12 @@ export function say(error: unknown): string {
   return (error instanceof ApiError ? OWN[error.code] : undefined) ?? sentence(error);
 }
 
-/** Whether it may have been done all the same. */
-export function isUncertain(error: unknown): boolean {
-  return error instanceof ApiError && (error.status === 0 || error.status >= 500 || error.code === "idempotency_in_progress");
+/** Whether it may have been done all the same, also by an attempt `before` this one of which nobody knows. */
+export function isUncertain(error: unknown, before: boolean): boolean {
+  if (!(error instanceof ApiError)) return true;
+  if (error.status === 0 || error.status >= 500) return true;
+  // What is between here and there has answered, or it is being done.
+  if (error.code === "unreadable" || error.code === "idempotency_in_progress") return true;
+  // The API looks first whether it has been done, and then refuses it for what it is. Other refusals say nothing of attempts before.
+  return before && ![400, 402, 404, 409, 422].includes(error.status);
 }

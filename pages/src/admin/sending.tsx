@@ -4,8 +4,11 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { ApiError } from "../lib/api.ts";
+import { session } from "../lib/session.ts";
 import { Button, Field, Problem, toast } from "../lib/ui.tsx";
+import { useConsole } from "./answer.ts";
 import type { UserData } from "./calls.ts";
+import { isolated } from "./format.tsx";
 import { isUncertain, say } from "./say.ts";
 
 export type FormProps = {
@@ -24,8 +27,16 @@ export interface Sending {
   send: () => void;
 }
 
-export function useSending(change: () => Promise<ComponentChildren>, { onClose, onOutcome }: FormProps): Sending {
-  const [state, set] = useState<{ busy: boolean; error: unknown; uncertain: boolean }>({ busy: false, error: null, uncertain: false });
+type Kept = {
+  /** Whether the dialog takes up what was sent from one before it. */
+  isResumed: boolean;
+  /** It is known whether it was done. */
+  settle: () => void;
+};
+
+export function useSending(change: () => Promise<ComponentChildren>, { user, onClose, onOutcome }: FormProps, kept?: Kept): Sending {
+  const { me } = useConsole();
+  const [state, set] = useState<{ busy: boolean; error: unknown; uncertain: boolean }>({ busy: false, error: null, uncertain: kept?.isResumed ?? false });
   const running = useRef(false);
   const isOpen = useRef(true);
   const hasFailed = useRef(false);
@@ -46,18 +57,22 @@ export function useSending(change: () => Promise<ComponentChildren>, { onClose, 
     change()
       .then(
         (told) => {
+          kept?.settle();
           hasFailed.current = false;
           if (isOpen.current) onClose();
           outcome.current(told);
         },
         (error: unknown) => {
+          const uncertain = isUncertain(error, state.uncertain);
+          if (!uncertain) kept?.settle();
           if (isOpen.current) {
             hasFailed.current = true;
-            set((before) => ({ busy: false, error, uncertain: before.uncertain || isUncertain(error) }));
+            set({ busy: false, error, uncertain });
             // The account is not what the dialog says.
             if (error instanceof ApiError && error.code === "invalid") outcome.current();
           } else {
-            toast(say(error));
+            const end = uncertain ? " It may have been done." : "";
+            if (session.current()?.username === me.username) toast(`${isolated(user.username)}: ${say(error)}${end}`);
             outcome.current();
           }
         },

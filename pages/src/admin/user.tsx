@@ -1,10 +1,11 @@
 /** One user's account: what is in it, what can be changed about it, and what has happened to it. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 
 import { ApiError } from "../lib/api.ts";
-import { Button, Problem } from "../lib/ui.tsx";
+import { session } from "../lib/session.ts";
+import { Button, Problem, toast } from "../lib/ui.tsx";
 import { useAnswer, useConsole } from "./answer.ts";
 import { ActiveBadge, RoleBadge } from "./badges.tsx";
 import { admin, type UserData } from "./calls.ts";
@@ -13,6 +14,7 @@ import { Name, Time, Zone, number, tokens } from "./format.tsx";
 import { mixedScripts } from "./names.ts";
 import { href, PARTS, type Part } from "./route.ts";
 import { say } from "./say.ts";
+import { unsettled } from "./unsettled.ts";
 import { UserChats } from "./user-chats.tsx";
 import { UserLedger } from "./user-ledger.tsx";
 import { UserSessions } from "./user-sessions.tsx";
@@ -74,7 +76,7 @@ function Actions({ user, onChange }: { user: UserData; onChange: (change: Change
 
 export function User({ username, part, cursors }: { username: string; part: Part; cursors: string[] }) {
   const { data: user, error, busy, reload } = useAnswer(username, (signal) => admin.user(username, signal));
-  const { recheck } = useConsole();
+  const { me, recheck } = useConsole();
   const [change, setChange] = useState<Change | null>(null);
   const [outcome, setOutcome] = useState<ComponentChildren>(null);
   // What has changed may be in the lists below, too.
@@ -91,7 +93,14 @@ export function User({ username, part, cursors }: { username: string; part: Part
     // What the dialog says will happen is reckoned from what is now.
     reload();
   };
+  const isLeft = useRef(false);
+  useEffect(() => () => void (isLeft.current = true), []);
   const end = (told?: ComponentChildren) => {
+    if (isLeft.current) {
+      // It is told wherever the admin is by now, but nobody else.
+      if (told !== undefined && session.current()?.username === me.username) toast(told);
+      return;
+    }
     if (told !== undefined) setOutcome(told);
     refresh();
     // What was refused may have been so for another role.
@@ -116,8 +125,13 @@ export function User({ username, part, cursors }: { username: string; part: Part
           <LookAlike name={user.username} />
           <Facts user={user} />
           <Actions user={user} onChange={begin} />
+          {change === null && unsettled(me.username, user.username) && (
+            <p class="notice">
+              An adjustment was sent, and it is not known whether it was made. “Adjust tokens” sends the very same again, which is not done twice.
+            </p>
+          )}
           {/* Where the eyes are, and the focus. */}
-          <div role="status">{outcome && <div class="notice success">{outcome}</div>}</div>
+          <div role="status">{outcome && <p class="notice success">{outcome}</p>}</div>
           <ChangeDialog change={change} user={user} onClose={() => setChange(null)} onOutcome={end} />
           <nav class="parts" aria-label="Parts of the account">
             {PARTS.map((one) => (

@@ -162,12 +162,12 @@ export function Dialog({ title, children, open, onClose }: DialogProps) {
   );
 }
 
-type Toast = { id: number; text: string };
+type Toast = { id: number; text: ComponentChildren };
 const toasts: { list: Toast[]; next: number; show: ((list: Toast[]) => void) | null } = { list: [], next: 0, show: null };
 const TOAST_MILLISECONDS = 8000;
 
 /** Tells something in passing, also to screen readers. What must not be missed belongs on the page. */
-export function toast(text: string): void {
+export function toast(text: ComponentChildren): void {
   const id = toasts.next++;
   const set = (list: Toast[]) => {
     toasts.list = list;

@@ -304,9 +304,13 @@ const REFUSALS = [
   [404, "user_not_found", "There is no such user."],
 ] as const;
 
-test("each refusal of an adjustment is said in a sentence", async ({ page }) => {
-  await start(page, "admin#users/WHO");
+test("each refusal of an adjustment is said in a sentence", async ({ page, request }) => {
+  await start(page, "admin#users");
   for (const [status, code, sentence] of REFUSALS) {
+    // What may have been done is sent again before anything else is; so each is another account's.
+    const { username } = await account(request);
+    await page.goto(`admin#users/${username}`);
+    await expect(page.getByRole("heading", { name: username })).toBeVisible();
     await page.route("**/tokens", (route) => route.fulfill({ status, headers: { "Retry-After": "1" }, json: { code, detail: "x" } }));
     await openAdjust(page, "1", "a test");
     await page.getByRole("button", { name: "Adjust by +1" }).click();
@@ -314,6 +318,74 @@ test("each refusal of an adjustment is said in a sentence", async ({ page }) => 
     await page.unroute("**/tokens");
     await page.keyboard.press("Escape");
   }
+});
+
+const UNKNOWN = "An adjustment was sent, and it is not known whether it was made.";
+
+for (const how of ["closed before the answer was lost", "closed after it", "gone with a reload"] as const) {
+  test(`an adjustment whose dialog was ${how} is taken up and made once`, async ({ page }) => {
+    const { by, who } = await start(page, "admin#users/WHO");
+    const keys: string[] = [];
+    page.on("request", (sent) => sent.url().endsWith("/tokens") && keys.push(sent.headers()["idempotency-key"] ?? ""));
+    let answer = () => {};
+    const isAnswered = new Promise<void>((resolve) => (answer = resolve));
+    await page.route("**/tokens", async (route) => {
+      await route.fetch();
+      await isAnswered;
+      await route.abort("connectionreset").catch(() => undefined);
+    });
+    await openAdjust(page, "500", "a gift");
+    await page.getByRole("dialog").getByLabel("Take off").check();
+    await page.getByRole("button", { name: "Adjust by −500" }).click();
+    await expect.poll(() => adjustments(by, who)).toEqual([-500]);
+    const dialog = page.getByRole("dialog");
+    if (how === "gone with a reload") {
+      await page.reload();
+      answer();
+    } else if (how === "closed after it") {
+      answer();
+      await expect(dialog.getByRole("alert")).toContainText("The server cannot be reached.");
+      await page.keyboard.press("Escape");
+    } else {
+      await page.keyboard.press("Escape");
+      await expect(page.getByText(UNKNOWN)).toBeVisible();
+      answer();
+      await expect(page.getByText(`\u2068${who.username}\u2069: The server cannot be reached. Check your connection. It may have been done.`)).toBeVisible();
+    }
+    await expect(page.getByText(UNKNOWN)).toBeVisible();
+    await page.unroute("**/tokens");
+    await page.getByRole("button", { name: "Adjust tokens" }).click();
+    await expect(dialog.getByText("It may have been done already.")).toBeVisible();
+    await expect(dialog.getByLabel("Tokens", { exact: true })).toHaveValue("500");
+    await expect(dialog.getByLabel("Tokens", { exact: true })).toHaveAttribute("readonly");
+    await expect(dialog.getByLabel("Take off")).toBeChecked();
+    await expect(dialog.getByLabel("Reason")).toHaveValue("a gift");
+    await expectAccessible(page);
+    await dialog.getByRole("button", { name: "Try again" }).click();
+    await expect(page.getByText(`${who.username}: 4,000 → 3,500 tokens.`)).toBeVisible();
+    await expect(page.getByText(UNKNOWN)).toHaveCount(0);
+    expect(keys).toHaveLength(2);
+    expect(keys[1]).toBe(keys[0]);
+    expect(await adjustments(by, who)).toEqual([-500]);
+    // The next dialog is another deed.
+    await page.getByRole("button", { name: "Adjust tokens" }).click();
+    await expect(dialog.getByLabel("Tokens", { exact: true })).toHaveValue("");
+  });
+}
+
+test("what came of an adjustment is told wherever the admin is by then", async ({ page }) => {
+  const { by, who } = await start(page, "admin#users/WHO");
+  await page.route("**/tokens", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await route.continue();
+  });
+  await openAdjust(page, "500", "a gift");
+  await page.getByRole("button", { name: "Adjust by +500" }).click();
+  await page.keyboard.press("Escape");
+  await page.getByRole("link", { name: "Audit trail" }).click();
+  await expect(page.getByRole("heading", { name: "Audit trail" })).toBeVisible();
+  await expect(page.getByText(`${who.username}: 4,000 → 4,500 tokens.`)).toBeVisible();
+  expect(await adjustments(by, who)).toEqual([500]);
 });
 
 test("somebody gets another role", async ({ page }) => {
