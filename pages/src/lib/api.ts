@@ -112,28 +112,30 @@ export async function open<T>(method: Method, path: string, options: Options = {
   return read<T>(await ask(method, path, options));
 }
 
+/** How the API refuses a session. Whatever else is between here and there may say 401, too, and knows nothing of sessions. */
+const ENDINGS = ["token_not_valid", "user_inactive", "not_authenticated", "bad_authorization_header"];
+
 /**
  * A call for whom the page is shown for: its answer, if it is a success. It is never made for somebody else who has logged in meanwhile. An
  * access token that is not valid any more is traded for the next one, once, and the call made again. Where that fails the session ends, which
  * whoever listens to it hears.
  */
 export async function respond(method: Method, path: string, options: Options = {}): Promise<Response> {
-  const current = session.own();
+  let current = session.own();
   if (!current) throw new ApiError(401, { code: "not_authenticated" });
   let response = await ask(method, path, { ...options, access: current.access });
-  if (response.status === 401) {
-    const refused = await failure(response);
-    if (refused.code !== "token_not_valid") {
-      session.end(refused.code, current);
-      throw refused;
-    }
+  if (response.ok) return response;
+  let refused = await failure(response);
+  if (refused.status === 401 && refused.code === "token_not_valid") {
     const next = await session.renew(current);
     if (!next) throw refused;
-    response = await ask(method, path, { ...options, access: next.access });
-    if (response.status === 401) session.end("token_not_valid", next);
+    current = next;
+    response = await ask(method, path, { ...options, access: current.access });
+    if (response.ok) return response;
+    refused = await failure(response);
   }
-  if (!response.ok) throw await failure(response);
-  return response;
+  if (refused.status === 401 && ENDINGS.includes(refused.code)) session.end(refused.code, current);
+  throw refused;
 }
 
 /** As `respond`, for an answer that is JSON or nothing. */

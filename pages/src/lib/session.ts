@@ -18,6 +18,9 @@ const below = typeof document === "undefined" ? "/" : new URL(document.baseURI).
 export const KEY = `ai-chat-system:${below}:session`;
 const ENDED = `ai-chat-system:${below}:ended`;
 
+/** How the API refuses a refresh token: what is not such a token is `invalid` or `malformed`. */
+const OVER = ["token_not_valid", "user_inactive", "invalid", "malformed"];
+
 const listeners = new Set<Listener>();
 
 function parse(text: string | null): Session | null {
@@ -102,7 +105,7 @@ export const session = {
         store(next);
         return next;
       } catch (error) {
-        if (error instanceof ApiError && (error.status === 401 || error.status === 400)) {
+        if (error instanceof ApiError && OVER.includes(error.code)) {
           session.end(error.code, current);
           return null;
         }

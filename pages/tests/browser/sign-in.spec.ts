@@ -126,6 +126,27 @@ test("a server out of reach ends no session", async ({ page, request }) => {
   await expect(page.getByText("4,000 tokens")).toBeVisible();
 });
 
+for (const [status, what] of [
+  [401, "call"],
+  [401, "refresh"],
+  [400, "refresh"],
+] as const) {
+  test(`a ${status} to a ${what} that is not the API's ends no session`, async ({ page, request }) => {
+    const who = await account(request);
+    await enter(page, who);
+    await expect(page.getByText("4,000 tokens")).toBeVisible();
+    if (what === "refresh") await spoil(page, "access");
+    const address = what === "refresh" ? "**/api/v1/token/refresh" : "**/api/v1/users/me";
+    await page.route(address, (route) => route.fulfill({ status, contentType: "text/html", body: "<p>Accept the terms of this network first.</p>" }));
+    await page.reload();
+    await expect(page.getByText("The server gave an answer that the page does not understand.").first()).toBeVisible();
+    await expect(page.getByText(loggedIn(who.username))).toBeVisible();
+    await page.unroute(address);
+    await page.getByRole("button", { name: "Try again" }).first().click();
+    await expect(page.getByText("4,000 tokens")).toBeVisible();
+  });
+}
+
 test("who logs out in one tab is logged out in all, and at the server", async ({ context, page, request }) => {
   const who = await account(request);
   await enter(page, who);
