@@ -72,7 +72,7 @@ export function useSending(change: () => Promise<ComponentChildren>, { user, onC
             if (error instanceof ApiError && error.code === "invalid") outcome.current();
           } else {
             const end = uncertain ? " It may have been done." : "";
-            if (session.current()?.username === me.username) toast(`${isolated(user.username)}: ${say(error)}${end}`);
+            if (session.still(me)) toast(`${isolated(user.username)}: ${say(error)}${end}`);
             outcome.current();
           }
         },

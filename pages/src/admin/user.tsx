@@ -98,7 +98,7 @@ export function User({ username, part, cursors }: { username: string; part: Part
   const end = (told?: ComponentChildren) => {
     if (isLeft.current) {
       // It is told wherever the admin is by now, but nobody else.
-      if (told !== undefined && session.current()?.username === me.username) toast(told);
+      if (told !== undefined && session.still(me)) toast(told);
       return;
     }
     if (told !== undefined) setOutcome(told);

@@ -59,9 +59,11 @@ function ChangePassword({ current }: { current: Session }) {
       setDone(true);
       // This session has ended with all others; it is begun again for who has just proved who they are.
       const login = await api.login(current.username, after).catch(() => null);
-      const ended = session.current();
+      const ended = session.still(current);
+      // Another tab has logged out meanwhile, or somebody else in: so it stays.
+      if (!ended) return;
       if (login) session.begin(login);
-      else if (ended) session.end("token_not_valid", ended);
+      else session.end("token_not_valid", ended);
     });
   };
   return (
@@ -105,9 +107,10 @@ function DeleteAccount({ current }: { current: Session }) {
         // It is closed; only the cleaning up goes on.
         if (!(failed instanceof ApiError) || failed.code !== "deletion_continues") throw failed;
       }
-      toast("Your account is deleted.");
+      // Somebody else may be reading this by now.
+      toast(`The account \u2068${current.username}\u2069 is deleted.`);
       // The server has ended the session already, and says so.
-      await session.leave().catch(() => undefined);
+      await session.leave(current).catch(() => undefined);
     });
   };
   return (

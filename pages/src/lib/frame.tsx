@@ -17,8 +17,8 @@ const LINKS: { name: PageName; href: string; text: string }[] = [
   { name: "docs", href: "docs", text: "API" },
 ];
 
-function logOut(): void {
-  session.leave().catch(() => toast("You are logged out here. The server could not be told; the session ends there by itself."));
+function logOut(who: Session): void {
+  session.leave(who).catch(() => toast("You are logged out here. The server could not be told; the session ends there by itself."));
 }
 
 function skip(event: MouseEvent): void {
@@ -56,7 +56,7 @@ export function Frame({ page, current, extra, isStaff = false, children }: Frame
         {current && (
           <div class="account">
             <bdi class="name">{current.username}</bdi>
-            <Button kind="quiet" onClick={logOut}>
+            <Button kind="quiet" onClick={() => logOut(current)}>
               Log out
             </Button>
           </div>

@@ -114,12 +114,19 @@ export const session = {
     });
   },
 
-  /** Logs out: here at once, in every tab, and at the server as soon as it hears of it. */
-  async leave(): Promise<void> {
+  /** The session as it is now, if it is still this person's: meanwhile somebody else may have logged in. */
+  still({ username }: { username: string }): Session | null {
     const current = session.current();
+    return current?.username === username ? current : null;
+  },
+
+  /** Logs somebody out: here at once, in every tab, and at the server as soon as it hears of it. Whoever else is there by now stays. */
+  async leave(who: Session): Promise<void> {
+    forgetDrafts(who.username);
+    const current = session.current();
+    if (current && current.username !== who.username) return tell();
     store(null);
     if (!current) return;
-    forgetDrafts(current.username);
     try {
       await api.logout(current);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { PASSWORD, account, enter, expect, expectAccessible, logIn, test } from "../support.ts";
+import { PASSWORD, account, enter, expect, expectAccessible, logIn, sessionKey, slipIn, test } from "../support.ts";
 import { headersOf, say } from "../chat-support.ts";
 
 test("an API key is made, shown once, works, and is revoked", async ({ page, request, context, baseURL }) => {
@@ -108,7 +108,7 @@ test("an account is deleted, when that is really wanted", async ({ page, request
   await page.getByLabel("Your password").fill(who.password);
   await submit.click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
-  await expect(page.getByText("Your account is deleted.")).toBeVisible();
+  await expect(page.getByText(`The account \u2068${who.username}\u2069 is deleted.`)).toBeVisible();
   expect((await request.post("api/v1/users/login", { data: who })).status()).toBe(401);
 });
 
@@ -126,3 +126,67 @@ test("an administrator is told why the account cannot be deleted", async ({ page
   await expect(page.getByRole("alert")).toContainText("Another administrator must take the role from it first.");
   expect((await request.get("api/v1/users/me", { headers: await headersOf(request, who) })).status()).toBe(200);
 });
+
+const DEEDS = [
+  { name: "the password is changed", summary: "Change the password", button: "Change the password", address: "**/api/v1/users/password" },
+  { name: "the account is deleted", summary: "Delete the account", button: "Delete my account", address: "**/api/v1/users/me" },
+] as const;
+
+for (const { name, summary, button, address } of DEEDS) {
+  for (const next of ["somebody else is logged in", "nobody is logged in"] as const) {
+    test(`while ${name} in one tab, ${next} in another: so it stays`, async ({ page, request, context }) => {
+      const [alice, bob] = [await account(request), await account(request)];
+      const other = await context.newPage();
+      await enter(page, alice);
+      await other.goto("docs");
+      await expect(other.getByRole("button", { name: "Log out" })).toBeVisible();
+      await page.getByRole("button", { name: "Account" }).click();
+      await page.locator("summary", { hasText: summary }).click();
+      if (button === "Delete my account") {
+        await page.getByLabel("Your password").fill(PASSWORD);
+        await page.getByLabel("Delete everything for good").check();
+      } else {
+        await page.getByLabel("Password until now").fill(PASSWORD);
+        await page.getByLabel("New password").fill("another horse battery");
+      }
+      let answer = () => {};
+      const isAnswered = new Promise<void>((resolve) => (answer = resolve));
+      let done = () => {};
+      const isDone = new Promise<void>((resolve) => (done = resolve));
+      await page.route(address, async (route) => {
+        if (route.request().method() === "GET") return route.continue();
+        const response = await route.fetch();
+        done();
+        await isAnswered;
+        await route.fulfill({ response });
+      });
+      const answered = page.waitForResponse((reply) => reply.request().method() !== "GET" && new RegExp(address.slice(2)).test(reply.url()));
+      await page.getByRole("button", { name: button }).click();
+      await isDone;
+      await other.getByRole("button", { name: "Log out" }).click();
+      await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+      const key = await sessionKey(other);
+      const draft = key.replace(/session$/, `draft:${bob.username}:chat:new`);
+      if (next === "somebody else is logged in") {
+        await slipIn(other, bob);
+        await other.evaluate((own) => localStorage.setItem(own, "what Bob types"), draft);
+        await expect(page.getByText(`You are logged in as ${bob.username}.`)).toBeVisible();
+      }
+      const loggedIn = page.waitForResponse("**/api/v1/users/login", { timeout: 3000 }).catch(() => null);
+      answer();
+      expect((await answered).ok()).toBe(true);
+      await loggedIn;
+      // Whatever follows the answers follows at once.
+      await page.waitForTimeout(500);
+      const kept = JSON.parse((await other.evaluate((own) => localStorage.getItem(own), key)) ?? "null") as { username: string } | null;
+      if (next === "somebody else is logged in") {
+        expect(kept?.username).toBe(bob.username);
+        expect(await other.evaluate((own) => localStorage.getItem(own), draft)).toBe("what Bob types");
+        await expect(page.getByText(`You are logged in as ${bob.username}.`)).toBeVisible();
+      } else {
+        expect(kept).toBeNull();
+        await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+      }
+    });
+  }
+}
