@@ -22,19 +22,20 @@ export function useConsole(): Console {
 }
 
 export interface Answer<T> {
-  /** The newest answer; while another one is waited for, that is the one before. */
+  /** The newest answer; while another one is waited for, that is the one before. Where asking for something else failed there is none. */
   data: T | null;
   error: unknown;
   busy: boolean;
   reload: () => void;
 }
 
-type State<T> = { data: T | null; error: unknown; busy: boolean };
+/** `of` is the key of what `data` tells. */
+type State<T> = { data: T | null; of: string; error: unknown; busy: boolean };
 
 /** The answer to what `key` names. Another key asks anew and drops what the one before has not told yet. */
 export function useAnswer<T>(key: string, load: (signal: AbortSignal) => Promise<T>): Answer<T> {
   const { recheck } = useConsole();
-  const [state, set] = useState<State<T>>({ data: null, error: null, busy: true });
+  const [state, set] = useState<State<T>>({ data: null, of: key, error: null, busy: true });
   const [round, setRound] = useState(0);
   const ask = useRef(load);
   ask.current = load;
@@ -43,15 +44,16 @@ export function useAnswer<T>(key: string, load: (signal: AbortSignal) => Promise
     set((before) => ({ ...before, busy: true, error: null }));
     ask.current(controller.signal).then(
       (data) => {
-        if (!controller.signal.aborted) set({ data, error: null, busy: false });
+        if (!controller.signal.aborted) set({ data, of: key, error: null, busy: false });
       },
       (error: unknown) => {
         if (controller.signal.aborted) return;
-        set((before) => ({ ...before, error, busy: false }));
+        set((before) => ({ data: before.of === key ? before.data : null, of: key, error, busy: false }));
         if (error instanceof ApiError && error.code === "permission_denied") recheck();
       },
     );
     return () => controller.abort();
   }, [key, round]);
-  return { ...state, reload: useCallback(() => setRound((before) => before + 1), []) };
+  const { data, error, busy } = state;
+  return { data, error, busy, reload: useCallback(() => setRound((before) => before + 1), []) };
 }

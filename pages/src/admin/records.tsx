@@ -94,14 +94,15 @@ export function List<T>({ answer, cursors, what, empty, children }: ListProps<T>
       <Problem error={error} onRetry={reload} say={say} />
       {!data && busy && <p class="waiting">Loading {what} …</p>}
       {data && (data.data.length > 0 ? children(data.data) : <p class="empty">{page > 1 ? "There is nothing more." : empty}</p>)}
-      {data && (page > 1 || data.next_cursor !== null) && (
+      {/* Also from a page that did not come there is a way back. */}
+      {(data || error) && (page > 1 || data?.next_cursor) && (
         <Pager
           label={`Pages of ${what}`}
           page={page}
           busy={busy}
-          hasNext={data.next_cursor !== null}
+          hasNext={Boolean(data?.next_cursor)}
           onPrevious={() => turn(cursors.slice(0, -1))}
-          onNext={() => data.next_cursor !== null && turn([...cursors, data.next_cursor])}
+          onNext={() => data?.next_cursor && turn([...cursors, data.next_cursor])}
         />
       )}
     </div>

@@ -496,6 +496,26 @@ test("a failure is told with a way to try again", async ({ context, page }) => {
   await expect(page.getByText("There is no user of this name.")).toBeVisible();
 });
 
+test("what does not come is not shown as what came before it", async ({ page, request }) => {
+  const stem = freshName();
+  const names = Array.from({ length: 26 }, (_, index) => `${stem}${String.fromCharCode(97 + index)}`);
+  for (const username of names) expect((await request.post("api/v1/users", { data: { username, password: PASSWORD } })).status()).toBe(201);
+  await start(page, `admin#users?prefix=${stem}`);
+  const table = page.getByRole("table", { name: "Users" });
+  await expect(table.getByRole("row")).toHaveCount(26);
+  const fails = (address: string) => page.route(address, (route) => route.fulfill({ status: 503, json: { code: "busy", detail: "x" } }));
+  await fails("**/api/v1/admin/users?*cursor=*");
+  await page.getByRole("button", { name: "Next" }).click();
+  await expect(page.getByText("The service is busy.")).toBeVisible();
+  await expect(table).toHaveCount(0);
+  await page.getByRole("button", { name: "Previous" }).click();
+  await expect(table.getByRole("row")).toHaveCount(26);
+  await fails(`**/api/v1/admin/users?prefix=${stem}b*`);
+  await page.getByLabel("Name begins with").fill(`${stem}b`);
+  await expect(page.getByText("The service is busy.")).toBeVisible();
+  await expect(table).toHaveCount(0);
+});
+
 test("the day's figures are tiles, bars and a table", async ({ page }) => {
   await page.route("**/api/v1/admin/figures", (route) => route.fulfill({ json: figures() }));
   await start(page);
