@@ -154,7 +154,11 @@ export function Try({ operation }: { operation: Operation }) {
           <Button type="submit" kind={operation.method === "DELETE" ? "danger" : "primary"} busy={busy}>
             Send
           </Button>
-          {busy && <Button onClick={() => stop.current?.abort()}>Stop</Button>}
+          {busy && (
+            <Button onClick={() => stop.current?.abort()} heir={(button) => button.form?.querySelector<HTMLElement>("[type=submit]")}>
+              Stop
+            </Button>
+          )}
         </div>
       </form>
       <p class="for-readers" role="status">

@@ -1,7 +1,7 @@
 /** The parts that pages are made of. */
 
 import type { ComponentChildren, InputHTMLAttributes, RefObject } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { sentence, wait } from "./errors.ts";
 import { useCountdown } from "./hooks.ts";
@@ -16,16 +16,27 @@ type ButtonProps = {
   onClick?: (event: MouseEvent) => void;
   label?: string;
   pressed?: boolean;
+  /** Who gets the focus if this goes away while it has it. */
+  heir?: (button: HTMLButtonElement) => HTMLElement | null | undefined;
 };
 
 /** A button. While it is busy or disabled it does nothing and says so, but keeps the focus: who uses the keyboard is not thrown out. */
-export function Button({ children, kind = "plain", type = "button", busy = false, disabled = false, onClick, label, pressed }: ButtonProps) {
+export function Button({ children, kind = "plain", type = "button", busy = false, disabled = false, onClick, label, pressed, heir }: ButtonProps) {
+  const own = useRef<HTMLButtonElement>(null);
+  // In the layout phase: by that of other effects it is gone already.
+  useLayoutEffect(() => {
+    const button = own.current;
+    return () => {
+      if (button && document.activeElement === button) heir?.(button)?.focus({ preventScroll: true });
+    };
+  }, []);
   const click = (event: MouseEvent) => {
     if (busy || disabled) event.preventDefault();
     else onClick?.(event);
   };
   return (
     <button
+      ref={own}
       type={type}
       class={`button ${kind}`}
       aria-disabled={busy || disabled ? "true" : undefined}
@@ -100,6 +111,9 @@ export function Notice({ kind = "note", children }: { kind?: "note" | "problem" 
   );
 }
 
+/** The content of what a button is in: of a dialog that is its first control, as what is behind it cannot have the focus. */
+const contentOf = (button: HTMLButtonElement) => button.closest("dialog")?.querySelector<HTMLElement>("button") ?? document.getElementById("main");
+
 type ProblemProps = {
   error: unknown;
   onRetry?: (() => void) | undefined;
@@ -119,7 +133,7 @@ export function Problem({ error, onRetry, say = sentence }: ProblemProps) {
         <p aria-live="off">{left > 0 ? `Try again in ${left} ${left === 1 ? "second" : "seconds"}.` : "You can try again now."}</p>
       )}
       {onRetry && (
-        <Button onClick={onRetry} disabled={left > 0}>
+        <Button onClick={onRetry} disabled={left > 0} heir={contentOf}>
           Try again
         </Button>
       )}

@@ -483,6 +483,8 @@ test("a failure is told with a way to try again", async ({ context, page }) => {
   await context.setOffline(false);
   await page.getByRole("button", { name: "Try again" }).click();
   await expect(page.getByText("There are no chats.")).toBeVisible();
+  // The button is gone; who uses the keyboard goes on from the content.
+  await expect(page.getByRole("main")).toBeFocused();
   await page.route("**/api/v1/admin/users?*", (route) =>
     route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: { code: "busy", detail: "x" } }),
   );

@@ -127,6 +127,19 @@ test("an administrator is told why the account cannot be deleted", async ({ page
   expect((await request.get("api/v1/users/me", { headers: await headersOf(request, who) })).status()).toBe(200);
 });
 
+test("who tries again within a dialog with the keyboard stays in it", async ({ page, request }) => {
+  await enter(page, await account(request));
+  await expect(page.getByText("4,000 tokens")).toBeVisible();
+  await page.route("**/api/v1/api-keys*", (route) => route.abort("connectionfailed"));
+  await page.getByRole("button", { name: "Account" }).click();
+  const again = page.getByRole("dialog").getByRole("button", { name: "Try again" });
+  await expect(again).toBeVisible();
+  await page.unroute("**/api/v1/api-keys*");
+  await again.press("Enter");
+  await expect(page.getByText("You have none.")).toBeVisible();
+  await expect(page.getByRole("dialog").getByRole("button", { name: "Close" })).toBeFocused();
+});
+
 const DEEDS = [
   { name: "the password is changed", summary: "Change the password", button: "Change the password", address: "**/api/v1/users/password" },
   { name: "the account is deleted", summary: "Delete the account", button: "Delete my account", address: "**/api/v1/users/me" },

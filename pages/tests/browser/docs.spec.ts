@@ -130,6 +130,7 @@ test("a stream is shown as it comes", async ({ page, request }) => {
   await expect(events.nth(3)).toBeVisible();
   await page.getByRole("button", { name: "Stop" }).click();
   await expect(page.locator(".status")).toContainText("but not to its end.");
+  await expect(page.getByRole("button", { name: "Send" })).toBeFocused();
   await expect(page.getByRole("alert")).toHaveCount(0);
   await expect(events.nth(3)).toBeVisible();
   await open(page, "completionsCreate");
