@@ -6,6 +6,8 @@ export default defineConfig({
   globalSetup: "./system.ts",
   fullyParallel: true,
   workers: 2,
+  // A loaded machine may be slow once; the report says which test it was.
+  retries: process.env.CI ? 1 : 0,
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: "list",
