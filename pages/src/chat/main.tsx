@@ -14,7 +14,7 @@ import { ConversationList, ConversationOptions } from "./conversations.tsx";
 import { Drawer, useIsWide } from "./drawer.tsx";
 import { Exchanges, type Exchange } from "./exchanges.ts";
 import { existing, fresh, go, kept, viewOf, type View } from "./route.ts";
-import { Thread, type Refusal } from "./thread.tsx";
+import { Thread, type Refusal, type Writing } from "./thread.tsx";
 import { shownTitle } from "./titles.ts";
 import { useConversations } from "./use-conversations.ts";
 // After that of all pages, which it goes on from.
@@ -37,6 +37,7 @@ function Chat({ current }: { current: Session }) {
   const isWide = useIsWide();
   const conversations = useConversations();
   const { error, run } = useTask();
+  const writing = useRef<Writing | null>(null);
   const shown = useRef(view);
   shown.current = view;
 
@@ -71,7 +72,11 @@ function Chat({ current }: { current: Session }) {
           }
           conversations.refresh();
         },
-        refused: (exchange, refused) => setRefusal({ exchange, error: refused }),
+        refused: (exchange, refused) => {
+          if (!writing.current?.takeBack(exchange)) return false;
+          setRefusal({ exchange, error: refused });
+          return true;
+        },
       }),
     [],
   );
@@ -191,7 +196,8 @@ function Chat({ current }: { current: Session }) {
               balance={balance}
               exchanges={exchanges}
               list={list}
-              refusal={refusal?.exchange.slot === view.slot ? refusal : null}
+              refusal={refusal}
+              writing={writing}
               onSent={(exchange) => {
                 if (view.id === null) go(view, "replace", { keys: [...(kept().keys ?? []), exchange.key] });
               }}

@@ -17,18 +17,21 @@ export interface Pending {
   newest: string;
   /** Its sender does not wait for the answer any more. It is only looked for. */
   stopped?: boolean;
-  /** It was refused. It is sent again only by its sender. */
+  /** Nothing came of it, and nothing was charged. It is sent again only by its sender. */
   failed?: boolean;
 }
 
 const NAME = "pending";
-/** The API remembers keys for a day. After that the same key would be another message. */
+/** The API remembers keys for a day. After that the same key would be another message, which is paid for again. */
 const KEPT_MILLISECONDS = 23 * 60 * 60 * 1000;
+
+/** Whether it can only be looked for. */
+export const isForgotten = ({ at }: Pending): boolean => Date.now() - at > KEPT_MILLISECONDS;
 
 export function pending(username: string): Pending[] {
   try {
     const list = JSON.parse(draft(username, NAME) || "[]") as Pending[];
-    return list.filter((one) => typeof one.key === "string" && Date.now() - one.at < KEPT_MILLISECONDS);
+    return list.filter((one) => typeof one.key === "string");
   } catch {
     return [];
   }

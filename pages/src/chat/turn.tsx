@@ -3,11 +3,13 @@
 import { useMemo } from "preact/hooks";
 
 import type { Chat } from "../lib/api.ts";
+import { sentence } from "../lib/errors.ts";
 import { useOnline } from "../lib/hooks.ts";
 import { Button, Notice, Problem } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import type { Exchange, Exchanges } from "./exchanges.ts";
 import { AsIs, GrowingMarkdown, Markdown } from "./markdown.tsx";
+import { isForgotten } from "./pending.ts";
 
 /** Why an answer is not whole. */
 const ENDINGS: Partial<Record<Chat["finish_reason"], string>> = {
@@ -123,12 +125,18 @@ function Outcome({ exchange, exchanges, onEdit, onGone }: Props) {
     onGone();
   };
   if (state === "lost") {
+    const isOld = isForgotten(exchange);
     return (
-      <Notice>
-        <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
+      <Notice kind={error ? "problem" : "note"}>
+        {error !== undefined && <p>{sentence(error)}</p>}
+        {isOld ? (
+          <p>It is not known whether this was answered, and it is too long ago to be asked for. Look for the answer first: sent anew, it is charged anew.</p>
+        ) : (
+          <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
+        )}
         <div class="actions">
           <Button onClick={then(exchanges.lookAgain)}>Look for the answer</Button>
-          <Button onClick={then(exchanges.retry)}>Ask again</Button>
+          {isOld ? <Button onClick={() => onEdit(exchange)}>Edit the message</Button> : <Button onClick={then(exchanges.retry)}>Ask again</Button>}
           <Button onClick={then(exchanges.remove)}>Remove it</Button>
         </div>
       </Notice>

@@ -128,6 +128,73 @@ test("without enough tokens the page says so, and the text stays", async ({ page
   await expect(page.locator(".said")).toHaveCount(0);
 });
 
+test("what is refused while the next is written stays where it is, and can be changed", async ({ page, request }) => {
+  await enter(page, await account(request));
+  let answer = () => {};
+  const isTyped = new Promise<void>((resolve) => (answer = resolve));
+  await page.route(STREAM, async (route) => {
+    await isTyped;
+    await route.fulfill({ status: 402, json: { code: "insufficient_tokens", detail: "Insufficient tokens" } });
+  });
+  await say(page, "the first");
+  await box(page).fill("the next");
+  answer();
+  await expect(page.getByRole("alert")).toContainText("You do not have enough tokens for this message.");
+  await expect(page.locator(".said")).toContainText("the first");
+  await expect(box(page)).toHaveValue("the next");
+  await page.reload();
+  await expect(page.locator(".said")).toContainText("the first");
+  await page.getByRole("button", { name: "Edit the message" }).click();
+  await expect(box(page)).toHaveValue("the first\n\nthe next");
+  await expect(page.locator(".said")).toHaveCount(0);
+});
+
+test("what is refused while another conversation is looked at is told where it was said", async ({ page, request }) => {
+  const who = await account(request);
+  const headers = await headersOf(request, who);
+  const id = await sayThere(request, headers, "here", "new");
+  await sayThere(request, headers, "there", "new");
+  await enter(page, who, `./?c=${id}`);
+  let answer = () => {};
+  const isAway = new Promise<void>((resolve) => (answer = resolve));
+  await page.route(STREAM, async (route) => {
+    await isAway;
+    await route.fulfill({ status: 422, json: { code: "invalid", detail: "This is not to be said", member: "message" } });
+  });
+  await expect(said(page)).toHaveCount(1);
+  await say(page, "hello");
+  await page.getByRole("link", { name: "there" }).click();
+  await expect(page.locator(".said")).toContainText("there");
+  const told = page.waitForResponse(STREAM);
+  answer();
+  await told;
+  await expect(box(page)).toHaveValue("");
+  await page.getByRole("link", { name: "here", exact: true }).click();
+  await expect(page.getByRole("alert")).toContainText("This is not to be said.");
+  await expect(page.locator(".said").last()).toContainText("hello");
+});
+
+test("an answer that comes after the page has given up is found after a reload, and the message is paid once", async ({ page, request }) => {
+  const who = await account(request);
+  const headers = await headersOf(request, who);
+  const id = await sayThere(request, headers, "before", "new");
+  await enter(page, who, `./?c=${id}`);
+  await expect(said(page)).toHaveCount(1);
+  const keys = keysOf(page);
+  await page.route(STREAM, (route) => (keys.length > 1 ? route.abort("connectionrefused") : route.fulfill({ contentType: "text/event-stream", body: event("message", { delta: "half of" }) })));
+  await say(page, "hello");
+  await expect(page.getByRole("alert")).toContainText("It is not known whether this was answered.", { timeout: 20_000 });
+  await expect(page.getByText("not kept")).toHaveCount(0);
+  await expect(page.getByRole("button", { name: "Edit the message" })).toHaveCount(0);
+  const sent = await request.post("api/v1/chats", { headers: { ...headers, "Idempotency-Key": keys[0] ?? "" }, data: { message: "hello", conversation_id: id } });
+  expect(sent.status()).toBe(200);
+  await page.reload();
+  await expect(said(page)).toHaveCount(2);
+  await expect(page.locator(".said")).toHaveCount(2);
+  await expect(said(page).last()).toContainText("AI Response to: hello");
+  await expect(page.getByText("3,800 tokens")).toBeVisible();
+});
+
 test("too fast is counted down, and then the same message is sent under the same key", async ({ page, request }) => {
   await enter(page, await account(request));
   const keys = keysOf(page);
@@ -221,9 +288,11 @@ test("a server out of reach is tried again, and then it is left to the reader", 
   await page.route(STREAM, (route) => route.abort("connectionrefused"));
   await say(page, "hello");
   await expect(page.getByRole("alert")).toContainText("The server cannot be reached.");
+  await expect(page.getByRole("alert")).toContainText("It is not known whether this was answered.");
   expect(keys).toHaveLength(4);
+  await expectAccessible(page);
   await page.unroute(STREAM);
-  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Ask again" }).click();
   await expect(said(page)).toContainText("AI Response to: hello");
   expect(new Set(keys).size).toBe(1);
 });
