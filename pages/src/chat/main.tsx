@@ -41,7 +41,21 @@ function Chat({ current }: { current: Session }) {
   const shown = useRef(view);
   shown.current = view;
 
-  const refreshBalance = () => void api.balance().then((told) => setBalance(told.token_balance), () => undefined);
+  // Answers come in any order; one that was asked for before the newest that is known is older.
+  const balances = useRef({ asked: 0, known: 0 });
+  /** Asks for what can be spent from now on. Gives back what takes the answer. */
+  const newBalance = () => {
+    const turn = ++balances.current.asked;
+    return (tokens: number) => {
+      if (turn < balances.current.known) return;
+      balances.current.known = turn;
+      setBalance(tokens);
+    };
+  };
+  const refreshBalance = () => {
+    const take = newBalance();
+    api.balance().then((told) => take(told.token_balance), () => undefined);
+  };
 
   /** Shows something else, and says so to the browser's history. */
   const open = (next: View, how: "push" | "replace" = "push") => {
@@ -59,7 +73,7 @@ function Chat({ current }: { current: Session }) {
     () =>
       new Exchanges(current.username, {
         changed: setList,
-        balance: (tokens) => (tokens === undefined ? refreshBalance() : setBalance(tokens)),
+        balance: (tokens) => (tokens === undefined ? refreshBalance() : newBalance()(tokens)),
         answered: ({ slot }, { conversation_id }) => {
           const now = shown.current;
           if (now.slot === slot && now.kind === "conversation" && now.id === null && conversation_id) {
@@ -83,9 +97,10 @@ function Chat({ current }: { current: Session }) {
 
   const load = () =>
     run(async () => {
+      const take = newBalance();
       const [told] = await Promise.all([api.profile(), conversations.load()]);
       setProfile(told);
-      setBalance(told.token_balance);
+      take(told.token_balance);
     });
   useEffect(() => {
     load();
