@@ -77,9 +77,10 @@ function Chat({ current }: { current: Session }) {
         answered: ({ slot }, { conversation_id }) => {
           const now = shown.current;
           if (now.slot === slot && now.kind === "conversation" && now.id === null && conversation_id) {
-            // It has begun, and is the same on the page. What was typed meanwhile is for it.
-            keepDraft(current.username, `chat:${conversation_id}`, draft(current.username, NEW));
-            keepDraft(current.username, NEW, "");
+            // It has begun, and is the same on the page. What was typed here meanwhile is for it; what is kept may be another tab's.
+            const typed = writing.current?.typed() ?? "";
+            keepDraft(current.username, `chat:${conversation_id}`, typed);
+            if (draft(current.username, NEW) === typed) keepDraft(current.username, NEW, "");
             const begun: View = { kind: "conversation", id: conversation_id, slot };
             setView(begun);
             go(begun, "replace");
