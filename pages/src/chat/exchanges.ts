@@ -6,7 +6,8 @@
 import type { components } from "../../schema.d.ts";
 import { ApiError, call, respond, type Chat, type ErrorBody, type Page } from "../lib/api.ts";
 import { verdict } from "./outcomes.ts";
-import { forgetPending, idSince, isForgotten, keepPending, newKey, pending, type Pending } from "./pending.ts";
+import { backoff, pause } from "./pause.ts";
+import { forgetPending, hold, idSince, ifNobodyHolds, isForgotten, keepPending, newKey, pending, type Pending } from "./pending.ts";
 import { events } from "./stream.ts";
 
 type Done = components["schemas"]["DoneBody"];
@@ -41,7 +42,7 @@ export interface Listener {
 
 /** After this long a message is not sent again by itself: it may not be wanted any more. */
 const FRESH_MILLISECONDS = 10 * 60_000;
-/** After this long a message that was to begin a conversation is no other tab's any more. */
+/** After this long a message is not being answered any more, if it ever was. */
 const ORPHANED_MILLISECONDS = 3 * 60_000;
 /** By how much the clocks of browsers and servers may differ. */
 const CLOCKS_DIFFER_MILLISECONDS = 2 * 60_000;
@@ -51,22 +52,6 @@ const PATIENCE_MILLISECONDS = 180_000;
 const MOST_TRIES = 4;
 /** How many chats the API tells at once. */
 const MOST_CHATS = 100;
-const backoff = (attempt: number): number => Math.min(1000 * 1.6 ** attempt, 8000);
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
-}
-
-/** Waits, and then until there is a connection. Gives back whether there was none. */
-async function pause(milliseconds: number, signal: AbortSignal): Promise<boolean> {
-  signal.throwIfAborted();
-  const over = aborted(signal);
-  await Promise.race([over, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
-  if (navigator.onLine) return false;
-  await Promise.race([over, new Promise((resolve) => window.addEventListener("online", resolve, { once: true }))]);
-  return true;
-}
-
 /** Tells which chat is what became of a message: one with its text, where it was said, that is newer than what was known then. */
 function answers({ message, conversation, newest }: Pending): (chat: Chat) => boolean {
   return (chat) => {
@@ -78,6 +63,8 @@ function answers({ message, conversation, newest }: Pending): (chat: Chat) => bo
 export class Exchanges {
   #list: Exchange[] = [];
   #running = new Map<string, AbortController>();
+  /** How each message that is here is let go of. */
+  #held = new Map<string, () => void>();
   #frame = 0;
   #username: string;
   #listener: Listener;
@@ -93,7 +80,7 @@ export class Exchanges {
     // Where nothing is known yet, the clock tells roughly what is new.
     const since = newest || idSince(at - CLOCKS_DIFFER_MILLISECONDS);
     const exchange: Exchange = { key: newKey(), slot, conversation, message, newest: since, at, state: "asking", text: "" };
-    this.#list = [...this.#list, exchange];
+    this.#add(exchange);
     this.#start(exchange, false);
     return exchange;
   }
@@ -113,21 +100,29 @@ export class Exchanges {
       const isOld = Date.now() - one.at > FRESH_MILLISECONDS;
       const state = one.failed ? "failed" : one.stopped ? "stopped" : isOld ? "lost" : "waiting";
       const exchange: Exchange = { ...one, slot, state, text: "" };
-      this.#list = [...this.#list, exchange];
+      this.#add(exchange);
       if (state === "stopped") this.#look(exchange);
       else if (state === "waiting") this.#start(exchange, true);
       else this.#tell();
     }
   }
 
-  /** A message that was to begin a conversation, in a tab that was closed before it was answered. It is not sent again by itself. */
-  async leftover(): Promise<string | undefined> {
+  /**
+   * Messages that were to begin a conversation, in tabs that were closed before they were answered. They are not sent again by themselves:
+   * `restore` makes one a draft, and gives back whether it did. What is neither answered nor a draft now is left for the next time.
+   */
+  async leftover(restore: (message: string) => boolean): Promise<void> {
     const isOrphan = (one: Pending) => one.conversation === "new" && Date.now() - one.at > ORPHANED_MILLISECONDS;
-    const orphans = pending(this.#username).filter((one) => isOrphan(one) && !this.#list.some((other) => other.key === one.key));
-    if (orphans.length === 0) return undefined;
-    const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: 100 } });
-    for (const { key } of orphans) forgetPending(this.#username, key);
-    return orphans.filter((one) => !one.stopped && !data.some(answers(one))).at(-1)?.message;
+    if (!pending(this.#username).some(isOrphan)) return;
+    const { data } = await call<Page<Chat>>("GET", "api/v1/chats", { query: { limit: MOST_CHATS } });
+    for (const one of pending(this.#username).filter(isOrphan).reverse()) {
+      if (this.#list.some((other) => other.key === one.key)) continue;
+      await ifNobodyHolds(one.key, () => {
+        // Another tab may have been faster.
+        if (!pending(this.#username).some((other) => other.key === one.key)) return;
+        if (this.#answerIn(data, one) || restore(one.message)) forgetPending(this.#username, one.key);
+      });
+    }
   }
 
   /** The newest of these that is on the page. */
@@ -162,7 +157,7 @@ export class Exchanges {
 
   remove(key: string): void {
     this.#running.get(key)?.abort();
-    forgetPending(this.#username, key);
+    this.#forget(key);
     this.#list = this.#list.filter((one) => one.key !== key);
     this.#tell();
   }
@@ -171,6 +166,7 @@ export class Exchanges {
   close(): void {
     this.#listener = { changed: () => {}, balance: () => {}, answered: () => {}, refused: () => false };
     for (const one of this.#running.values()) one.abort();
+    for (const release of this.#held.values()) release();
     cancelAnimationFrame(this.#frame);
   }
 
@@ -189,6 +185,17 @@ export class Exchanges {
   #hear(key: string, text: string): void {
     this.#list = this.#list.map((one) => (one.key === key ? { ...one, text, state: "answering" } : one));
     this.#frame ||= requestAnimationFrame(() => this.#tell());
+  }
+
+  #add(exchange: Exchange): void {
+    this.#list = [...this.#list, exchange];
+    this.#held.set(exchange.key, hold(exchange.key));
+  }
+
+  #forget(key: string): void {
+    forgetPending(this.#username, key);
+    this.#held.get(key)?.();
+    this.#held.delete(key);
   }
 
   #keep({ key, message, conversation, at, newest, stopped, failed }: Exchange): void {
@@ -273,7 +280,7 @@ export class Exchanges {
   }
 
   #finish(key: string, chat: Chat, balance: number | undefined): void {
-    forgetPending(this.#username, key);
+    this.#forget(key);
     this.#running.delete(key);
     this.#set(key, { state: "done", chat, text: chat.response, ...(chat.conversation_id ? { conversation: chat.conversation_id } : {}) });
     this.#listener.balance(balance);

@@ -107,15 +107,17 @@ function Chat({ current }: { current: Session }) {
     load();
     const { keys = [] } = kept();
     if (keys.length > 0) exchanges.resume(view.slot, (one) => keys.includes(one.key));
-    exchanges.leftover().then(
-      (message) => {
-        if (!message || draft(current.username, NEW) !== "") return;
-        keepDraft(current.username, NEW, message);
-        const now = shown.current;
-        if (now.kind === "conversation" && now.id === null && !kept().keys) setView(fresh());
-      },
-      () => undefined,
-    );
+    const restore = (message: string): boolean => {
+      const now = shown.current;
+      const isNew = now.kind === "conversation" && now.id === null;
+      // Where something was sent and nothing is written, what will be is for that.
+      if (draft(current.username, NEW) !== "" || (isNew && kept().keys)) return false;
+      keepDraft(current.username, NEW, message);
+      if (draft(current.username, NEW) !== message) return false;
+      if (isNew) setView(fresh());
+      return true;
+    };
+    exchanges.leftover(restore).catch(() => undefined);
     const look = () => {
       if (document.visibilityState !== "visible") return;
       // Other tabs and programs spend and speak, too.

@@ -47,6 +47,25 @@ export function forgetPending(username: string, key: string): void {
   keepDraft(username, NAME, rest.length > 0 ? JSON.stringify(rest) : "");
 }
 
+/** Each tab that has a message holds a lock of this name, until it is closed. Pages that are not served securely have none. */
+const lockOf = (key: string): string => `ai-chat-system:message:${key}`;
+const locks = (): LockManager | undefined => navigator.locks;
+
+/** Tells the other tabs that this one has a message, until what is given back is called. */
+export function hold(key: string): () => void {
+  let release = () => {};
+  const over = new Promise<void>((resolve) => (release = resolve));
+  void locks()?.request(lockOf(key), { mode: "shared" }, () => over);
+  return release;
+}
+
+/** Does something with a message, if no tab has it. */
+export async function ifNobodyHolds(key: string, task: () => void): Promise<void> {
+  const all = locks();
+  if (all) await all.request(lockOf(key), { ifAvailable: true }, (lock) => lock && task());
+  else task();
+}
+
 /** What every id is greater than that the API makes from then on: ids begin with the time (ULID), in this alphabet, most significant first. */
 export function idSince(milliseconds: number): string {
   const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";

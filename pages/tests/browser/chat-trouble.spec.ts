@@ -377,12 +377,16 @@ test("a message of a tab that was closed before it was sent is a draft again; on
   await age(page, 4);
   const second = await context.newPage();
   await second.goto("./");
+  await expect(second.getByText("4,000 tokens")).toBeVisible();
+  // The tab is still open, and the message is there.
+  await expect(box(second)).toHaveValue("");
+  await page.close();
+  await second.reload();
   await expect(box(second)).toHaveValue("never sent");
   await box(second).fill("");
   await say(second, words(30));
   await expect(said(second)).toContainText("word3");
   await second.close();
-  await page.close();
   const third = await context.newPage();
   await third.goto("./");
   // It is being answered still: the page of a new tab knows nothing of it until it is stored.
@@ -395,6 +399,21 @@ test("a message of a tab that was closed before it was sent is a draft again; on
   await expect(third.getByText("3,900 tokens")).toBeVisible();
   await expect(third.getByRole("link", { name: "word0 word1" })).toBeVisible();
   await expect(box(third)).toHaveValue("");
+});
+
+test("what another tab types for a new conversation stays there when one begins here", async ({ page, request, context }) => {
+  await enter(page, await account(request));
+  await say(page, words(40));
+  await expect(said(page)).toContainText("word1");
+  const other = await context.newPage();
+  await other.goto("./");
+  await box(other).fill("typed elsewhere");
+  await expect(page).toHaveURL(/\?c=/);
+  await page.reload();
+  await expect(said(page)).toContainText("word39");
+  await expect(box(page)).toHaveValue("");
+  await other.reload();
+  await expect(box(other)).toHaveValue("typed elsewhere");
 });
 
 test("an answer that is not one of the server is told", async ({ page, request }) => {

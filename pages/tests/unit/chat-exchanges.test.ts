@@ -209,3 +209,29 @@ test("what is found among the chats that are loaded is answered, whatever was kn
   before.exchanges.resume("C1", () => true, [storedChat] as never);
   assert.equal(before.state(), "done");
 });
+
+test("of what closed tabs have left, only what was answered or became the draft is forgotten", async (t) => {
+  const { server, open, settle, pass, pending } = browser(t);
+  server.post = () => unreachable();
+  const tabs = ["one", "two", "hello", "open"].map((message) => {
+    const tab = open();
+    tab.exchanges.send("s", "new", message, "");
+    return tab;
+  });
+  await pass(240 * SECOND);
+  for (const tab of tabs.slice(0, 3)) tab.exchanges.close();
+  await settle();
+  server.chats = [storedChat];
+  const left = () => pending().map((one) => one.message);
+  const drafts: string[] = [];
+  const fresh = open();
+  await fresh.exchanges.leftover(() => false);
+  assert.deepEqual(left(), ["one", "two", "open"]);
+  const restore = (message: string) => drafts.length === 0 && drafts.push(message) > 0;
+  await fresh.exchanges.leftover(restore);
+  assert.deepEqual([drafts, left()], [["two"], ["one", "open"]]);
+  drafts.length = 0;
+  await fresh.exchanges.leftover(restore);
+  await fresh.exchanges.leftover(() => true);
+  assert.deepEqual([drafts, left()], [["one"], ["open"]]);
+});
