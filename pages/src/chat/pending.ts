@@ -55,7 +55,7 @@ const locks = (): LockManager | undefined => navigator.locks;
 export function hold(key: string): () => void {
   let release = () => {};
   const over = new Promise<void>((resolve) => (release = resolve));
-  void locks()?.request(lockOf(key), { mode: "shared" }, () => over);
+  locks()?.request(lockOf(key), { mode: "shared" }, () => over).catch(() => undefined);
   return release;
 }
 
