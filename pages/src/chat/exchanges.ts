@@ -25,6 +25,8 @@ export interface Exchange extends Pending {
   state: State;
   /** What was heard of the answer. */
   text: string;
+  /** It was lost, and its sender has it looked for. */
+  isSought?: boolean;
   error?: unknown;
   chat?: Chat;
 }
@@ -143,16 +145,16 @@ export class Exchanges {
     const exchange = this.#list.find((one) => one.key === key);
     if (!exchange) return;
     const { error: _, failed: __, stopped: ___, ...rest } = exchange;
-    const again: Exchange = { ...rest, state: "asking", text: "" };
+    const again: Exchange = { ...rest, state: "asking", text: "", isSought: false };
     // Of what failed nothing is left, so that it may be as old as it is.
     if (exchange.state === "failed") this.#start({ ...again, at: Date.now() }, false);
-    else if (isForgotten(exchange)) this.#look(exchange);
+    else if (isForgotten(exchange)) this.lookAgain(key);
     else this.#start(again, true);
   }
 
   lookAgain(key: string): void {
     const exchange = this.#list.find((one) => one.key === key);
-    if (exchange) this.#look(exchange);
+    if (exchange) this.#look({ ...exchange, isSought: true });
   }
 
   remove(key: string): void {
@@ -306,7 +308,7 @@ export class Exchanges {
   }
 
   #look(exchange: Exchange): void {
-    const signal = this.#begin({ ...exchange, state: "stopped", stopped: true });
+    const signal = this.#begin({ ...exchange, state: "stopped" });
     this.#find(exchange, signal).catch((error: unknown) => {
       if (!signal.aborted) this.#lose(exchange.key, error);
     });

@@ -46,6 +46,7 @@ type Props = {
 
 const MOST_ANNOUNCED = 1000;
 const STOPPED = "Stopped. The answer is finished all the same, and appears here.";
+const SOUGHT = "The answer is looked for, and appears here if there is one.";
 const STOPPED_UNHEARD = "Stopped. If the message has reached the server, it is answered all the same, and the answer appears here.";
 
 /** What a screen reader is told: that an answer is on its way, and the answer, but not each word. */
@@ -53,13 +54,13 @@ function useAnnouncement(list: Exchange[]): string {
   const [text, setText] = useState("");
   const before = useRef(new Map<string, string>());
   useEffect(() => {
-    for (const { key, state, chat, text: heard } of list) {
+    for (const { key, state, chat, text: heard, isSought } of list) {
       const was = before.current.get(key);
       before.current.set(key, state);
       if (was === state) continue;
       if (state === "asking") setText("Sent. The answer is on its way.");
       // What was not heard of may not have been sent.
-      if (state === "stopped") setText(heard !== "" ? STOPPED : STOPPED_UNHEARD);
+      if (state === "stopped") setText(isSought ? SOUGHT : heard !== "" ? STOPPED : STOPPED_UNHEARD);
       if (state === "done" && was !== undefined && chat) {
         const isLong = chat.response.length > MOST_ANNOUNCED;
         setText(`Answer: ${chat.response.slice(0, MOST_ANNOUNCED)}${isLong ? " … The answer goes on." : ""}`);

@@ -95,8 +95,8 @@ function Leave({ exchange, onEdit, onRemove, onGone }: LeaveProps) {
 
 function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
   const isOnline = useOnline();
-  const { key, state, text } = exchange;
-  if (state === "stopped" && text !== "") {
+  const { key, state, text, isSought } = exchange;
+  if (state === "stopped" && text !== "" && !isSought) {
     return (
       <p class="faint">
         You stopped waiting. The model finishes its answer all the same, and it is paid for. It appears here once it is there.
@@ -107,7 +107,10 @@ function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
     // Whether it was sent at all is not known.
     return (
       <>
-        <p class="faint">You stopped waiting. If the message has reached the server, it is answered and paid for all the same, and appears here.</p>
+        <p class="faint">
+          {isSought ? "The answer is looked for." : "You stopped waiting."} If the message has reached the server, it is answered and paid for all the same, and
+          appears here.
+        </p>
         <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
       </>
     );

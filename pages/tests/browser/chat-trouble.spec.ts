@@ -270,6 +270,10 @@ test("what was sent long ago is not sent again by itself", async ({ page, reques
   await page.reload();
   await expect(page.getByText("It is not known whether this was answered.")).toBeVisible();
   await expectAccessible(page);
+  await page.getByRole("button", { name: "Look for the answer" }).click();
+  await expect(page.getByText("The answer is looked for. If the message has reached the server")).toBeVisible();
+  await page.reload();
+  await expect(page.getByText("It is not known whether this was answered.")).toBeVisible();
   expect(keys).toHaveLength(1);
   await page.getByRole("button", { name: "Ask again" }).click();
   await expect(said(page)).toContainText("AI Response to: hello");
