@@ -97,6 +97,7 @@ export class Exchanges {
       if (this.#list.some((other) => other.key === one.key)) continue;
       if (this.#answerIn(chats, one)) {
         forgetPending(this.#username, one.key);
+        this.#listener.balance(undefined);
         continue;
       }
       const isOld = Date.now() - one.at > FRESH_MILLISECONDS;

@@ -27,7 +27,8 @@ for (const way of ["the button", "Escape"]) {
 
 test("what is stopped in a conversation that goes on is found there, not in what was said before", async ({ page, request }) => {
   const who = await account(request);
-  const text = words(60);
+  // Long enough for a page that loads slowly.
+  const text = words(120);
   const id = await sayThere(request, await headersOf(request, who), text, "new");
   await enter(page, who, `./?c=${id}`);
   await expect(said(page)).toHaveCount(1);
@@ -37,7 +38,7 @@ test("what is stopped in a conversation that goes on is found there, not in what
   await expect(page.getByText("You stopped waiting.")).toBeVisible();
   await page.reload();
   await expect(page.getByText("You stopped waiting.")).toBeVisible();
-  await expect(said(page).nth(1)).toContainText("word59");
+  await expect(said(page).nth(1)).toContainText("word119");
   await expect(said(page)).toHaveCount(2);
   await expect(page.getByText("3,800 tokens")).toBeVisible();
 });
