@@ -1,6 +1,6 @@
 /** What the tests of the chat page share. */
 
-import type { APIRequestContext, Page } from "@playwright/test";
+import type { APIRequestContext, Page, Request } from "@playwright/test";
 
 import { expect, type Account } from "./support.ts";
 
@@ -31,4 +31,31 @@ export async function sayThere(request: APIRequestContext, headers: Record<strin
   expect(reply.status()).toBe(200);
   const { chat } = (await reply.json()) as { chat: { conversation_id?: string } };
   return chat.conversation_id ?? "";
+}
+
+/** What messages are sent to. */
+export const STREAM = "**/api/v1/chats/stream";
+
+/** The keys under which messages are sent from now on. */
+export function keysOf(page: Page): string[] {
+  const keys: string[] = [];
+  page.on("request", (sent: Request) => {
+    if (sent.url().endsWith("/chats/stream")) keys.push(sent.headers()["idempotency-key"] ?? "none");
+  });
+  return keys;
+}
+
+/** The answers. */
+export const said = (page: Page) => page.locator(".answer");
+/** One event of a stream. */
+export const event = (name: string, data: unknown) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
+
+/** Makes the messages that are on their way older than they are. */
+export async function age(page: Page, minutes: number): Promise<void> {
+  await page.evaluate((milliseconds) => {
+    for (const name of Object.keys(localStorage).filter((key) => key.endsWith(":pending"))) {
+      const list = JSON.parse(localStorage.getItem(name) ?? "[]") as { at: number }[];
+      localStorage.setItem(name, JSON.stringify(list.map((one) => ({ ...one, at: one.at - milliseconds }))));
+    }
+  }, minutes * 60_000);
 }

@@ -7,7 +7,7 @@ import { sentence } from "../lib/errors.ts";
 import { useTask } from "../lib/hooks.ts";
 import { session, type Session } from "../lib/session.ts";
 import { Button, Dialog, Field, Notice, Problem, toast } from "../lib/ui.tsx";
-import { ApiKeys } from "./keys.tsx";
+import { ApiKeys, type Made } from "./keys.tsx";
 
 function Facts({ profile, balance }: { profile: Profile; balance: number | undefined }) {
   return (
@@ -147,10 +147,16 @@ function DeleteAccount({ current }: { current: Session }) {
 type Props = { current: Session; profile: Profile | null; balance: number | undefined; open: boolean; onClose: () => void };
 
 export function Account({ current, profile, balance, open, onClose }: Props) {
+  // It outlives the dialog: nobody can show it again.
+  const [made, setMade] = useState<Made | null>(null);
+  const close = () => {
+    if (made) toast("Your new API key is still under Account, until you have copied it or leave this page.");
+    onClose();
+  };
   return (
-    <Dialog title="Account" open={open} onClose={onClose}>
+    <Dialog title="Account" open={open} onClose={close}>
       {profile ? <Facts profile={profile} balance={balance} /> : <Notice>Your profile is not loaded yet.</Notice>}
-      <ApiKeys />
+      <ApiKeys made={made} onMade={setMade} />
       <details>
         <summary>Change the password</summary>
         <ChangePassword current={current} />

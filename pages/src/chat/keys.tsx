@@ -11,7 +11,7 @@ import { Copy } from "./copy.tsx";
 import { baseUrl, snippets } from "./snippets.ts";
 
 type Key = components["schemas"]["ApiKeyData"];
-type Made = components["schemas"]["MadeApiKeyData"];
+export type Made = components["schemas"]["MadeApiKeyData"];
 type Models = components["schemas"]["ModelsBody"];
 
 const DAY_SECONDS = 24 * 60 * 60;
@@ -198,10 +198,10 @@ function KeyEntry({ one, onRevoked }: { one: Key; onRevoked: () => void }) {
   );
 }
 
-export function ApiKeys() {
+/** `made` was just made, and its owner has not said that it is copied. */
+export function ApiKeys({ made, onMade }: { made: Made | null; onMade: (made: Made | null) => void }) {
   const [keys, setKeys] = useState<Key[] | null>(null);
   const [models, setModels] = useState<string[]>([]);
-  const [made, setMade] = useState<Made | null>(null);
   const [isMaking, setMaking] = useState(false);
   const [news, setNews] = useState("");
   const heading = useRef<HTMLHeadingElement>(null);
@@ -227,7 +227,7 @@ export function ApiKeys() {
   );
   if (made) {
     const done = () => {
-      setMade(null);
+      onMade(null);
       settle("");
     };
     return (
@@ -254,7 +254,7 @@ export function ApiKeys() {
           models={models}
           onMade={(one) => {
             setMaking(false);
-            setMade(one);
+            onMade(one);
           }}
         />
       ) : (

@@ -69,6 +69,13 @@ export function destination(href: string): { href: string; shown: string } | nul
   }
 }
 
+/** Whether the text of a link says where it leads, as an address does: with the whole host, in its place, as it is written. */
+export function saysWhere(text: string, to: { shown: string }): boolean {
+  const [, host = ""] = /^(?:https?:\/\/|mailto:)?([^/?#]*)/i.exec(text) ?? [];
+  // What stands elsewhere in an address is not where it leads, and what reorders it could put it in front.
+  return host.toLowerCase() === to.shown.toLowerCase() && !/\s/.test(text) && byReordering(decoded(text)).length === 1;
+}
+
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", hellip: "…", mdash: "—", ndash: "–" };
 
 /** A text with the names and numbers of characters that Markdown takes from HTML. */

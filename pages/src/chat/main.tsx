@@ -14,7 +14,7 @@ import { ConversationList, ConversationOptions } from "./conversations.tsx";
 import { Drawer, useIsWide } from "./drawer.tsx";
 import { Exchanges, type Exchange } from "./exchanges.ts";
 import { existing, fresh, go, kept, viewOf, type View } from "./route.ts";
-import { Thread, type Refusal } from "./thread.tsx";
+import { Thread, type Refusal, type Writing } from "./thread.tsx";
 import { shownTitle } from "./titles.ts";
 import { useConversations } from "./use-conversations.ts";
 // After that of all pages, which it goes on from.
@@ -37,10 +37,25 @@ function Chat({ current }: { current: Session }) {
   const isWide = useIsWide();
   const conversations = useConversations();
   const { error, run } = useTask();
+  const writing = useRef<Writing | null>(null);
   const shown = useRef(view);
   shown.current = view;
 
-  const refreshBalance = () => void api.balance().then((told) => setBalance(told.token_balance), () => undefined);
+  // Answers come in any order; one that was asked for before the newest that is known is older.
+  const balances = useRef({ asked: 0, known: 0 });
+  /** Asks for what can be spent from now on. Gives back what takes the answer. */
+  const newBalance = () => {
+    const turn = ++balances.current.asked;
+    return (tokens: number) => {
+      if (turn < balances.current.known) return;
+      balances.current.known = turn;
+      setBalance(tokens);
+    };
+  };
+  const refreshBalance = () => {
+    const take = newBalance();
+    api.balance().then((told) => take(told.token_balance), () => undefined);
+  };
 
   /** Shows something else, and says so to the browser's history. */
   const open = (next: View, how: "push" | "replace" = "push") => {
@@ -58,43 +73,51 @@ function Chat({ current }: { current: Session }) {
     () =>
       new Exchanges(current.username, {
         changed: setList,
-        balance: (tokens) => (tokens === undefined ? refreshBalance() : setBalance(tokens)),
+        balance: (tokens) => (tokens === undefined ? refreshBalance() : newBalance()(tokens)),
         answered: ({ slot }, { conversation_id }) => {
           const now = shown.current;
           if (now.slot === slot && now.kind === "conversation" && now.id === null && conversation_id) {
-            // It has begun, and is the same on the page. What was typed meanwhile is for it.
-            keepDraft(current.username, `chat:${conversation_id}`, draft(current.username, NEW));
-            keepDraft(current.username, NEW, "");
+            // It has begun, and is the same on the page. What was typed here meanwhile is for it; what is kept may be another tab's.
+            const typed = writing.current?.typed() ?? "";
+            keepDraft(current.username, `chat:${conversation_id}`, typed);
+            if (draft(current.username, NEW) === typed) keepDraft(current.username, NEW, "");
             const begun: View = { kind: "conversation", id: conversation_id, slot };
             setView(begun);
             go(begun, "replace");
           }
           conversations.refresh();
         },
-        refused: (exchange, refused) => setRefusal({ exchange, error: refused }),
+        refused: (exchange, refused) => {
+          if (!writing.current?.takeBack(exchange)) return false;
+          setRefusal({ exchange, error: refused });
+          return true;
+        },
       }),
     [],
   );
 
   const load = () =>
     run(async () => {
+      const take = newBalance();
       const [told] = await Promise.all([api.profile(), conversations.load()]);
       setProfile(told);
-      setBalance(told.token_balance);
+      take(told.token_balance);
     });
   useEffect(() => {
     load();
     const { keys = [] } = kept();
     if (keys.length > 0) exchanges.resume(view.slot, (one) => keys.includes(one.key));
-    exchanges.leftover().then(
-      (message) => {
-        if (!message || draft(current.username, NEW) !== "") return;
-        keepDraft(current.username, NEW, message);
-        const now = shown.current;
-        if (now.kind === "conversation" && now.id === null && !kept().keys) setView(fresh());
-      },
-      () => undefined,
-    );
+    const restore = (message: string): boolean => {
+      const now = shown.current;
+      const isNew = now.kind === "conversation" && now.id === null;
+      // Where something was sent and nothing is written, what will be is for that.
+      if (draft(current.username, NEW) !== "" || (isNew && kept().keys)) return false;
+      keepDraft(current.username, NEW, message);
+      if (draft(current.username, NEW) !== message) return false;
+      if (isNew) setView(fresh());
+      return true;
+    };
+    exchanges.leftover(restore).catch(() => undefined);
     const look = () => {
       if (document.visibilityState !== "visible") return;
       // Other tabs and programs spend and speak, too.
@@ -191,7 +214,8 @@ function Chat({ current }: { current: Session }) {
               balance={balance}
               exchanges={exchanges}
               list={list}
-              refusal={refusal?.exchange.slot === view.slot ? refusal : null}
+              refusal={refusal}
+              writing={writing}
               onSent={(exchange) => {
                 if (view.id === null) go(view, "replace", { keys: [...(kept().keys ?? []), exchange.key] });
               }}

@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { Button } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
-import { byReordering, decoded, destination, lex } from "./lex.ts";
+import { byReordering, decoded, destination, lex, saysWhere } from "./lex.ts";
 
 /** A token is one of these; its own type has room for those of extensions, which are not used. */
 type Known = MarkedToken;
@@ -15,13 +15,12 @@ function Link({ href, title, text, children }: { href: string; title?: string | 
   const to = destination(href);
   // The reader sees what it says and that it leads nowhere.
   if (!to) return <>{children}</>;
-  const saysWhere = text.toLowerCase().includes(to.shown.toLowerCase()) && !/\s/.test(text);
   return (
     <>
       <a href={to.href} title={title ? `${title} (${to.href})` : to.href} target="_blank" rel="noopener noreferrer nofollow">
         {children}
       </a>
-      {!saysWhere && <span class="host"> ({to.shown})</span>}
+      {!saysWhere(text, to) && <span class="host"> ({to.shown})</span>}
     </>
   );
 }

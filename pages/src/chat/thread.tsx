@@ -1,6 +1,6 @@
 /** One conversation: what was said in it, what is being said, and where to say more. */
 
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { ApiError, call, type Chat, type Conversation, type Page } from "../lib/api.ts";
@@ -16,6 +16,13 @@ const PAGE = 20;
 
 export type Refusal = { exchange: Exchange; error: ApiError };
 
+export interface Writing {
+  /** What is written there now, and not sent. */
+  typed: () => string;
+  /** Puts a text back, unless something else is there by now, or nothing is shown to write in. Gives back whether it did. */
+  takeBack: (exchange: Exchange) => boolean;
+}
+
 type Props = {
   username: string;
   slot: string;
@@ -28,6 +35,8 @@ type Props = {
   exchanges: Exchanges;
   list: Exchange[];
   refusal: Refusal | null;
+  /** What the page may ask of the place where messages are written. */
+  writing: RefObject<Writing | null>;
   onSent: (exchange: Exchange) => void;
   onRefusalSeen: () => void;
   onFound: (conversation: Conversation) => void;
@@ -36,18 +45,22 @@ type Props = {
 };
 
 const MOST_ANNOUNCED = 1000;
+const STOPPED = "Stopped. The answer is finished all the same, and appears here.";
+const SOUGHT = "The answer is looked for, and appears here if there is one.";
+const STOPPED_UNHEARD = "Stopped. If the message has reached the server, it is answered all the same, and the answer appears here.";
 
 /** What a screen reader is told: that an answer is on its way, and the answer, but not each word. */
 function useAnnouncement(list: Exchange[]): string {
   const [text, setText] = useState("");
   const before = useRef(new Map<string, string>());
   useEffect(() => {
-    for (const { key, state, chat } of list) {
+    for (const { key, state, chat, text: heard, isSought } of list) {
       const was = before.current.get(key);
       before.current.set(key, state);
       if (was === state) continue;
       if (state === "asking") setText("Sent. The answer is on its way.");
-      if (state === "stopped") setText("Stopped. The answer is finished all the same, and appears here.");
+      // What was not heard of may not have been sent.
+      if (state === "stopped") setText(isSought ? SOUGHT : heard !== "" ? STOPPED : STOPPED_UNHEARD);
       if (state === "done" && was !== undefined && chat) {
         const isLong = chat.response.length > MOST_ANNOUNCED;
         setText(`Answer: ${chat.response.slice(0, MOST_ANNOUNCED)}${isLong ? " … The answer goes on." : ""}`);
@@ -72,7 +85,7 @@ function Refused({ error, balance }: { error: ApiError; balance: number | undefi
 }
 
 export function Thread(props: Props) {
-  const { username, slot, id, title, newestConversation, balance, exchanges, list, refusal, onSent, onRefusalSeen, onFound, welcome } = props;
+  const { username, slot, id, title, newestConversation, balance, exchanges, list, refusal, writing, onSent, onRefusalSeen, onFound, welcome } = props;
   const [chats, setChats] = useState<Chat[]>([]);
   const [cursor, setCursor] = useState<string | null>(null);
   const [isLoaded, setLoaded] = useState(id === null);
@@ -84,7 +97,8 @@ export function Thread(props: Props) {
   const earlier = useRef<HTMLDivElement>(null);
   const { isAway, toEnd, hold } = useReading(turns);
 
-  const own = list.filter((one) => one.slot === slot || (id !== null && one.conversation === id));
+  const isOwn = (one: Exchange) => one.slot === slot || (id !== null && one.conversation === id);
+  const own = list.filter(isOwn);
   const stored = new Set(chats.map((chat) => chat.id));
   const live = own.filter((one) => !one.chat || !stored.has(one.chat.id));
   const running = own.find(isRunning);
@@ -103,7 +117,7 @@ export function Thread(props: Props) {
         if (byHand && page.next_cursor === null) turns.current?.focus({ preventScroll: true });
         setLoaded(true);
         onFound(page.conversation);
-        exchanges.resume(slot, (one) => one.conversation === id);
+        exchanges.resume(slot, (one) => one.conversation === id, page.data);
       } catch (failed) {
         if (!(failed instanceof ApiError) || failed.status !== 404) throw failed;
         setGone(true);
@@ -133,10 +147,14 @@ export function Thread(props: Props) {
     return () => document.removeEventListener("keydown", press);
   }, [running?.key]);
 
-  // What was refused goes back to where it was written, unless something else is there by now.
-  useEffect(() => {
-    if (refusal && draft.trim() === "") setDraft(refusal.exchange.message);
-  }, [refusal]);
+  writing.current = {
+    typed: () => box.current?.value ?? "",
+    takeBack: (exchange) => {
+      if (!isOwn(exchange) || !box.current || box.current.value.trim() !== "") return false;
+      setDraft(exchange.message);
+      return true;
+    },
+  };
 
   /** Where one goes on after something has gone. On a screen that is touched, the keyboard would come up. */
   const goOn = () => {

@@ -3,11 +3,13 @@
 import { useMemo } from "preact/hooks";
 
 import type { Chat } from "../lib/api.ts";
+import { sentence } from "../lib/errors.ts";
 import { useOnline } from "../lib/hooks.ts";
 import { Button, Notice, Problem } from "../lib/ui.tsx";
 import { Copy } from "./copy.tsx";
 import type { Exchange, Exchanges } from "./exchanges.ts";
 import { AsIs, GrowingMarkdown, Markdown } from "./markdown.tsx";
+import { isForgotten } from "./pending.ts";
 
 /** Why an answer is not whole. */
 const ENDINGS: Partial<Record<Chat["finish_reason"], string>> = {
@@ -93,8 +95,8 @@ function Leave({ exchange, onEdit, onRemove, onGone }: LeaveProps) {
 
 function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
   const isOnline = useOnline();
-  const { key, state, text } = exchange;
-  if (state === "stopped" && text !== "") {
+  const { key, state, text, isSought } = exchange;
+  if (state === "stopped" && text !== "" && !isSought) {
     return (
       <p class="faint">
         You stopped waiting. The model finishes its answer all the same, and it is paid for. It appears here once it is there.
@@ -105,7 +107,10 @@ function Progress({ exchange, exchanges, onEdit, onGone }: Props) {
     // Whether it was sent at all is not known.
     return (
       <>
-        <p class="faint">You stopped waiting. If the message has reached the server, it is answered and paid for all the same, and appears here.</p>
+        <p class="faint">
+          {isSought ? "The answer is looked for." : "You stopped waiting."} If the message has reached the server, it is answered and paid for all the same, and
+          appears here.
+        </p>
         <Leave exchange={exchange} onEdit={onEdit} onRemove={() => exchanges.remove(key)} onGone={onGone} />
       </>
     );
@@ -123,12 +128,18 @@ function Outcome({ exchange, exchanges, onEdit, onGone }: Props) {
     onGone();
   };
   if (state === "lost") {
+    const isOld = isForgotten(exchange);
     return (
-      <Notice>
-        <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
+      <Notice kind={error ? "problem" : "note"}>
+        {error !== undefined && <p>{sentence(error)}</p>}
+        {isOld ? (
+          <p>It is not known whether this was answered, and it is too long ago to be asked for. Look for the answer first: sent anew, it is charged anew.</p>
+        ) : (
+          <p>It is not known whether this was answered. Asking again is safe: it is charged once, and not at all if there is no answer.</p>
+        )}
         <div class="actions">
           <Button onClick={then(exchanges.lookAgain)}>Look for the answer</Button>
-          <Button onClick={then(exchanges.retry)}>Ask again</Button>
+          {isOld ? <Button onClick={() => onEdit(exchange)}>Edit the message</Button> : <Button onClick={then(exchanges.retry)}>Ask again</Button>}
           <Button onClick={then(exchanges.remove)}>Remove it</Button>
         </div>
       </Notice>

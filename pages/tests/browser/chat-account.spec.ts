@@ -37,6 +37,27 @@ test("an API key is made, shown once, works, and is revoked", async ({ page, req
   expect((await ask()).status()).toBe(401);
 });
 
+test("a key that was just made is there until its owner has copied it, also if the dialog is closed", async ({ page, request }) => {
+  await enter(page, await account(request));
+  await page.getByRole("button", { name: "Account" }).click();
+  await page.getByRole("button", { name: "Make an API key" }).click();
+  await page.getByLabel("Name of the key").fill("my laptop");
+  await page.getByRole("button", { name: "Make the key" }).click();
+  const key = (await page.locator(".secret code").textContent()) ?? "";
+  expect(key).toMatch(/^sk-/);
+  await page.keyboard.press("Escape");
+  await expect(page.getByText("Your new API key is still under Account")).toBeVisible();
+  await expect(page.getByText(key)).toHaveCount(0);
+  await page.getByRole("button", { name: "Account" }).click();
+  await expect(page.locator(".secret code")).toHaveText(key);
+  await page.getByRole("button", { name: "I have copied the key" }).click();
+  await expect(page.locator(".keys")).toContainText("my laptop");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Account" }).click();
+  await expect(page.locator(".keys")).toContainText("my laptop");
+  await expect(page.locator(".secret")).toHaveCount(0);
+});
+
 test("the example for curl is one that a shell can run", async ({ page, request }) => {
   await enter(page, await account(request));
   await page.getByRole("button", { name: "Account" }).click();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MOST_CHARACTERS, byReordering, decoded, destination, lex } from "../../src/chat/lex.ts";
+import { MOST_CHARACTERS, byReordering, decoded, destination, lex, saysWhere } from "../../src/chat/lex.ts";
 
 test("only addresses that may be visited are links", () => {
   for (const href of [
@@ -81,4 +81,35 @@ test("names and numbers of characters are read", () => {
 test("characters that reorder others are told apart", () => {
   assert.deepEqual(byReordering("a\u202eb\u2066"), ["a", "\u202e", "b", "\u2066", ""]);
   assert.deepEqual(byReordering("שלום"), ["שלום"]);
+});
+
+test("a link says where it leads only if its text is an address with that very host", () => {
+  const says = (text: string, href: string) => {
+    const to = destination(href);
+    return to !== null && saysWhere(text, to);
+  };
+  for (const [text, href] of [
+    ["https://example.org/a", "https://example.org/b"],
+    ["HTTP://Example.org", "http://example.org/"],
+    ["www.example.org/a", "http://www.example.org/a"],
+    ["me@example.org", "mailto:me@example.org"],
+    ["https://example.org:8080/", "https://example.org:8080/"],
+  ] as const) {
+    assert.ok(says(text, href), text);
+  }
+  for (const [text, href] of [
+    ["https://accounts.google.com/login/evil.example", "https://evil.example/x"],
+    ["https://accounts.google.com/?evil.example", "https://evil.example/x"],
+    ["https://evil.example.google.com/", "https://evil.example/x"],
+    ["https://google.com@evil.example/", "https://google.com@evil.example/"],
+    ["https://google.com\\@evil.example/", "https://evil.example/"],
+    ["https://evil.example/\u202emoc.elgoog", "https://evil.example/"],
+    ["https://evil.example/&#x202e;moc.elgoog", "https://evil.example/"],
+    ["https://\u0430pple.com/", "https://\u0430pple.com/"],
+    ["**evil.example**", "https://evil.example/"],
+    ["evil.example or google.com", "https://evil.example/"],
+    ["here", "https://evil.example/"],
+  ] as const) {
+    assert.ok(!says(text, href), text);
+  }
 });
