@@ -56,7 +56,6 @@ function ChangePassword({ current }: { current: Session }) {
       await call("POST", "api/v1/users/password", { body: { old: before, new: after } });
       setBefore("");
       setAfter("");
-      setDone(true);
       // This session has ended with all others; it is begun again for who has just proved who they are.
       const login = await api.login(current.username, after).catch(() => null);
       const ended = session.still(current);
@@ -64,6 +63,7 @@ function ChangePassword({ current }: { current: Session }) {
       if (!ended) return;
       if (login) session.begin(login);
       else session.end("token_not_valid", ended);
+      setDone(true);
     });
   };
   return (

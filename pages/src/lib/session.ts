@@ -107,7 +107,8 @@ export const session = {
       } catch (error) {
         if (error instanceof ApiError && OVER.includes(error.code)) {
           session.end(error.code, current);
-          return null;
+          // Unless the same person has begun another one meanwhile, as after a new password.
+          return session.still(current);
         }
         throw error;
       }
