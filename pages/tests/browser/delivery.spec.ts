@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { gzipSync } from "node:zlib";
 
 import { account, enter, expect, test } from "../support.ts";
 
@@ -73,4 +74,16 @@ test("a page is asked for again and its parts are not", async ({ page, request }
   const nothing = await request.get("assets/nothing-AAAAAAAA.js");
   expect(nothing.status()).toBe(404);
   expect(((await nothing.json()) as { code: string }).code).toBe("not_found");
+});
+
+test("the first load of a page is light", async ({ page, request }) => {
+  for (const path of ["./", "admin"]) {
+    await page.goto(path);
+    const parts = await page.evaluate(() => [...document.querySelectorAll("link[rel=stylesheet], script")].map((one) => one.getAttribute("href") ?? one.getAttribute("src")));
+    const bodies = await Promise.all([path, ...parts].map(async (part) => (await request.get(part ?? "")).body()));
+    // As the gateway compresses it, which the local one does not.
+    const bytes = bodies.reduce((sum, body) => sum + gzipSync(body).length, 0);
+    console.log(`${path}: ${bytes} bytes compressed`);
+    expect(bytes).toBeLessThanOrEqual(150_000);
+  }
 });
