@@ -43,8 +43,8 @@ export function freshName(): string {
 /** An account, made through the API. */
 export async function account(request: APIRequestContext): Promise<Account> {
   const made = { username: freshName(), password: PASSWORD };
-  const reply = await request.post("api/v1/users", { data: made });
-  expect(reply.status()).toBe(201);
+  // All tests sign up from one network, which may have to wait for its turn.
+  await expect(async () => expect((await request.post("api/v1/users", { data: made })).status()).toBe(201)).toPass({ timeout: 15_000 });
   return made;
 }
 

@@ -49,8 +49,3 @@ export const admin = {
   adjust: (username: string, amount: number, reason: string, key: string) =>
     call<Adjusted>("POST", below(username, "/tokens"), { body: { amount, reason }, headers: { "Idempotency-Key": key } }),
 };
-
-/** A name for one deed that nothing else has. Not `randomUUID`, which there is only where pages are served securely. */
-export function freshKey(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}

@@ -2,9 +2,10 @@
 
 import { useRef, useState } from "preact/hooks";
 
+import { newKey } from "../lib/key.ts";
 import { Field } from "../lib/ui.tsx";
 import { useConsole } from "./answer.ts";
-import { admin, freshKey } from "./calls.ts";
+import { admin } from "./calls.ts";
 import { Name, number, signed, tokens } from "./format.tsx";
 import { about, End, ReasonField, useFirstMistake, useSending, type FormProps } from "./sending.tsx";
 import { keepUnsettled, settle, unsettled } from "./unsettled.ts";
@@ -25,7 +26,7 @@ export function TokensForm(props: FormProps) {
   const [reason, setReason] = useState(resumed?.reason ?? "");
   const [attempts, setAttempts] = useState(0);
   // One for the whole dialog: however often this is sent, it is done once.
-  const [key] = useState(() => resumed?.key ?? freshKey());
+  const [key] = useState(() => resumed?.key ?? newKey());
   const since = useRef(resumed?.at);
   const whole = wholeNumber(typed);
   const amount = whole === null ? null : sign * whole;

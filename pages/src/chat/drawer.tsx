@@ -1,9 +1,9 @@
 /** On narrow screens the conversations are in a drawer, which is a dialog for keyboards and screen readers. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
-import { Button } from "../lib/ui.tsx";
+import { Button, useModal } from "../lib/ui.tsx";
 
 const WIDE = "(min-width: 52rem)";
 
@@ -19,13 +19,7 @@ export function useIsWide(): boolean {
 }
 
 export function Drawer({ open, onClose, children }: { open: boolean; onClose: () => void; children: ComponentChildren }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    const element = dialog.current;
-    if (!element || element.open === open) return;
-    if (open) element.showModal();
-    else element.close();
-  }, [open]);
+  const dialog = useModal(open);
   return (
     // A click beside it is one on the dialog itself: all that is inside is in its children.
     <dialog ref={dialog} class="drawer" aria-label="Conversations" onClose={onClose} onClick={(event) => event.target === dialog.current && event.currentTarget.close()}>

@@ -5,10 +5,11 @@
 
 import type { components } from "../../schema.d.ts";
 import { ApiError, call, respond, type Chat, type ErrorBody, type Page } from "../lib/api.ts";
+import { newKey } from "../lib/key.ts";
+import { events } from "../lib/stream.ts";
 import { verdict } from "./outcomes.ts";
 import { backoff, pause } from "./pause.ts";
-import { forgetPending, hold, idSince, ifNobodyHolds, isForgotten, keepPending, newKey, pending, type Pending } from "./pending.ts";
-import { events } from "./stream.ts";
+import { forgetPending, hold, idSince, ifNobodyHolds, isForgotten, keepPending, pending, type Pending } from "./pending.ts";
 
 type Done = components["schemas"]["DoneBody"];
 

@@ -45,7 +45,7 @@ export function Answer({ operation, exchange, isRunning }: { operation: Operatio
         <ol class="events" aria-label="Events" tabIndex={0}>
           {events.map((event, index) => (
             <li key={index}>
-              <strong>{event.type}</strong>
+              <strong>{event.name}</strong>
               <pre>
                 <code>{event.data.length > SHORT_CHARACTERS ? pretty(event.data) : event.data}</code>
               </pre>

@@ -2,7 +2,7 @@
 
 import { ApiError } from "../lib/api.ts";
 import { session } from "../lib/session.ts";
-import { eventReader, type SentEvent } from "./events.ts";
+import { EventParser, type Told } from "../lib/stream.ts";
 import type { Call } from "./request.ts";
 
 export interface Exchange {
@@ -11,7 +11,7 @@ export interface Exchange {
   headers: [string, string][];
   body: string;
   /** Of a stream: what has come so far. */
-  events: SentEvent[] | null;
+  events: Told[] | null;
   /** How long it took: to the headers, and to the end if that has come. */
   toHeaders: number;
   toEnd: number | null;
@@ -60,7 +60,7 @@ export async function send(call: Call, authorization: Authorization, signal: Abo
   };
   tell(exchange);
   const decoder = new TextDecoder();
-  const read = eventReader();
+  const parser = new EventParser();
   const reader = response.body?.getReader();
   while (reader) {
     const { done, value } = await reader.read().catch((error: unknown) => {
@@ -68,7 +68,7 @@ export async function send(call: Call, authorization: Authorization, signal: Abo
       throw new ApiError(0, { code: "unreachable" });
     });
     const text = decoder.decode(value, { stream: !done });
-    exchange = { ...exchange, body: exchange.body + text, events: exchange.events && [...exchange.events, ...read(text)] };
+    exchange = { ...exchange, body: exchange.body + text, events: exchange.events && [...exchange.events, ...parser.push(text)] };
     if (done) break;
     if (isStream) tell(exchange);
   }

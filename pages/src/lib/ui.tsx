@@ -141,6 +141,18 @@ export function Problem({ error, onRetry, say = sentence }: ProblemProps) {
   );
 }
 
+/** A dialog that is modal while `open`. The browser keeps the focus in it, and gives it back. */
+export function useModal(open: boolean): RefObject<HTMLDialogElement | null> {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const element = dialog.current;
+    if (!element || element.open === open) return;
+    if (open) element.showModal();
+    else element.close();
+  }, [open]);
+  return dialog;
+}
+
 type DialogProps = {
   title: string;
   children: ComponentChildren;
@@ -149,16 +161,10 @@ type DialogProps = {
   onClose: () => void;
 };
 
-/** A modal dialog. The browser keeps the focus in it, and gives it back. */
+/** A modal dialog. */
 export function Dialog({ title, children, open, onClose }: DialogProps) {
-  const dialog = useRef<HTMLDialogElement>(null);
+  const dialog = useModal(open);
   const id = useId();
-  useEffect(() => {
-    const element = dialog.current;
-    if (!element || element.open === open) return;
-    if (open) element.showModal();
-    else element.close();
-  }, [open]);
   return (
     <dialog ref={dialog} class="dialog" aria-labelledby={id} onClose={onClose}>
       {open && (

@@ -323,6 +323,8 @@ test("what somebody presses leaves the focus where they go on", async ({ page, r
   await expect(page.getByLabel("Title")).toBeFocused();
   await page.keyboard.press("Escape");
   await expect(page.getByRole("button", { name: "Rename or delete: before" })).toBeFocused();
+  // No person opens it again before the page has noticed that it is closed.
+  await expect(page.getByLabel("Title")).toHaveCount(0);
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Delete…" }).press("Enter");
   await expect(page.getByRole("button", { name: "Keep it" })).toBeFocused();

@@ -46,7 +46,7 @@ test("pages work below a stage, with and without a slash at the end", async ({ b
     await expect(page.locator("h1")).toBeVisible();
     await expect(page.getByRole("button", { name: "Log out" })).toBeVisible();
   }
-  await page.getByRole("link", { name: "Chat" }).click();
+  await page.getByRole("link", { name: "Chat", exact: true }).click();
   await expect(page).toHaveURL(`${origin}/prod/`);
   await expect(page.getByText("4,000 tokens")).toBeVisible();
   expect(refused).toEqual([]);

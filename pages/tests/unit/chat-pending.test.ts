@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { idSince, newKey } from "../../src/chat/pending.ts";
+import { idSince } from "../../src/chat/pending.ts";
+import { newKey } from "../../src/lib/key.ts";
 
 test("keys are such as the API takes, and each is new, also where the page is not served securely", () => {
   const secure = Array.from({ length: 100 }, newKey);

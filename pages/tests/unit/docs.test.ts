@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { eventReader } from "../../src/docs/events.ts";
 import { curl } from "../../src/docs/request.ts";
 import { describe } from "../../src/docs/shape.ts";
 import { operations, search, type Schema, type Spec } from "../../src/docs/spec.ts";
@@ -43,18 +42,6 @@ test("operations are found by all words of a search", () => {
   assert.equal(search(all, "").length, all.length);
   assert.deepEqual(search(all, "HEAR post").map((one) => one.operationId), ["chatsStream"]);
   assert.deepEqual(search(all, "no such thing"), []);
-});
-
-test("events are told when they are complete, however the stream is cut", () => {
-  const text = 'event: message\r\ndata: {"delta":"a"}\r\n\r\n: a comment\n\ndata: one\ndata: two\n\nevent: done\ndata: {}\n\ndata: not yet';
-  const expected = [
-    { type: "message", data: '{"delta":"a"}' },
-    { type: "message", data: "one\ntwo" },
-    { type: "done", data: "{}" },
-  ];
-  assert.deepEqual(eventReader()(text), expected);
-  const read = eventReader();
-  assert.deepEqual([...text].flatMap((letter) => read(letter)), expected);
 });
 
 test("a call is quoted for a shell", () => {

@@ -92,7 +92,7 @@ pub struct Figures {
     pub day: Day,
     /// In each of its hours.
     pub hours: [Counts; HOURS],
-    /// Holds that were placed in it and have not ended.
+    /// Holds that its requests left open, at least: a request tells both ends of its hold when it ends.
     pub holds_open: u64,
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventParser, events, type Told } from "../../src/chat/stream.ts";
+import { EventParser, events, type Told } from "../../src/lib/stream.ts";
 
 const parse = (...pieces: string[]): Told[] => {
   const parser = new EventParser();
